@@ -1,0 +1,1 @@
+"""Releases, variants, device classes, and which variant fits which device (and why not)."""

@@ -1,0 +1,220 @@
+"""The manifest of a release (`release.json`): what was built, from what, how it measured, and every file's digest.
+
+`release.json` is written once; its bytes' sha256 is the release id (semantics section 6). It lies at the top of the
+release folder and, byte for byte the same, in every variant folder, so each variant's bundle binds the whole release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from ..ids import is_digest, is_name, is_version
+from .contract import LogicalTensor
+
+MANIFEST_NAME = "release.json"
+CONTRACT_NAME = "contract.json"
+GOLDEN_NAME = "golden.npz"
+BUNDLE_SUFFIX = ".sigstore.json"
+MAX_MANIFEST_BYTES = 1_000_000
+MAX_BUNDLE_BYTES = 1_000_000
+MAX_VARIANTS = 64
+MAX_FILES = 64
+MAX_FILE_BYTES = 4 * 1024**3
+
+
+class Task(StrEnum):
+    """What the model does; decides comparator and metric."""
+
+    CLASSIFICATION = "classification"
+    DETECTION = "detection"
+    SEGMENTATION = "segmentation"
+    REGRESSION = "regression"
+    EMBEDDING = "embedding"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a variant."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file of a variant folder: relative POSIX path (no folders in this version), digest, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+    def __post_init__(self) -> None:
+        """Refuses names that leave the folder."""
+        if "/" in self.path or "\\" in self.path or self.path.startswith(".") or not 0 < len(self.path) <= 128:
+            raise ValueError(f"artifact path {self.path!r} is not a plain file name")
+        if not is_digest(self.sha256):
+            raise ValueError(f"artifact {self.path!r}: digest is not 64 lower-case hex characters")
+        if not 0 <= self.size <= MAX_FILE_BYTES:
+            raise ValueError(f"artifact {self.path!r}: size {self.size} is outside 0..{MAX_FILE_BYTES}")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeNeed:
+    """The runtime that loads the variant: plug-in name and version range (inclusive minimum, exclusive maximum)."""
+
+    name: str
+    minimum: str
+    below: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestBounds:
+    """How closely a device must reproduce the recorded golden outputs (semantics section 2, self-test).
+
+    Attributes:
+        max_abs_error: largest absolute difference of any output element.
+        margin: top-1 must be equal wherever the recorded top-1 margin exceeds this.
+    """
+
+    max_abs_error: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What the builder measured in the real runtime on the validation split; None = not measured, never 0.
+
+    Attributes:
+        metric: task metric's name, for classification `top1`.
+        value, parent_value: metric of the variant and of its float parent (0-1).
+        drop_points: 100 * (parent_value - value).
+        agreement: share of samples with the same decision as the float parent (0-1).
+        size_bytes: size of the runtime's files.
+        latency_ratio: median of variant time / float parent time of the same class, interleaved.
+        latency_ratio_low, latency_ratio_high: spread (10th and 90th percentile of the rounds).
+        control_ratio: the same for parent against itself (A/A control).
+        latency_us: median time of one sample, microseconds, on the build machine.
+        rss_bytes: peak resident memory of the process that ran it.
+        samples: number of validation samples.
+    """
+
+    metric: str
+    value: float
+    parent_value: float
+    drop_points: float
+    agreement: float
+    size_bytes: int
+    samples: int
+    latency_ratio: float | None = None
+    latency_ratio_low: float | None = None
+    latency_ratio_high: float | None = None
+    control_ratio: float | None = None
+    latency_us: float | None = None
+    rss_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One release x device class x recipe: one folder, one bundle.
+
+    Attributes:
+        name: folder name, `<class>.<precision>`, for example `x86-onnxruntime.int8`.
+        rank: 0 = the builder's choice for the class; higher = kept as alternatives (fp32 stays available).
+        entry: the file the runtime opens.
+        files: every file of the folder but `release.json` itself (contract and golden set included).
+    """
+
+    name: str
+    device_class: str
+    precision: Precision
+    recipe: str
+    rank: int
+    runtime: RuntimeNeed
+    entry: str
+    files: tuple[Artifact, ...]
+    bounds: SelfTestBounds
+    measurements: Measurements
+    min_memory_bytes: int = 0
+    tools: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The entry must be one of the files."""
+        if not is_name(self.name) or not is_name(self.device_class):
+            raise ValueError(f"variant {self.name!r} of class {self.device_class!r}: not a plain name")
+        if not 1 <= len(self.files) <= MAX_FILES:
+            raise ValueError(f"variant {self.name!r} lists {len(self.files)} files; 1 to {MAX_FILES} are allowed")
+        paths = [f.path for f in self.files]
+        if len(set(paths)) != len(paths) or MANIFEST_NAME in paths:
+            raise ValueError(f"variant {self.name!r}: file names repeat or name {MANIFEST_NAME}")
+        if self.entry not in paths:
+            raise ValueError(f"variant {self.name!r}: entry {self.entry!r} is not among its files")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A variant or class that was not built or not accepted, with the sentence that says why."""
+
+    device_class: str
+    variant: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where the release comes from: digests of model and data, task, calibration."""
+
+    source_sha256: str
+    source_name: str
+    calibration_sha256: str | None = None
+    validation_sha256: str | None = None
+    golden_sha256: str | None = None
+    golden_samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of `release.json`.
+
+    `name` is also the slot that the release fills on devices. `golden_value` is the float parent's accuracy on the
+    golden set (0-1), the absolute floor for a first install.
+    """
+
+    name: str
+    version: str
+    task: Task
+    created_at: datetime
+    inputs: tuple[LogicalTensor, ...]
+    outputs: tuple[LogicalTensor, ...]
+    lineage: Lineage
+    variants: tuple[Variant, ...]
+    refusals: tuple[Refusal, ...] = ()
+    golden_value: float | None = None
+    labels: tuple[str, ...] = ()
+    schema: int = 1
+
+    def __post_init__(self) -> None:
+        """Names and versions must be safe in paths; variant names unique."""
+        if not is_name(self.name) or not is_version(self.version):
+            raise ValueError(f"release {self.name!r}:{self.version!r} is not a plain name and version")
+        if self.created_at.tzinfo is None:
+            raise ValueError("created_at must be an aware instant")
+        if len(self.variants) > MAX_VARIANTS:
+            raise ValueError(f"{len(self.variants)} variants; at most {MAX_VARIANTS} are allowed")
+        names = [v.name for v in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"variant names repeat: {names}")
+
+    def reference(self) -> str:
+        """`name:version`, the name for people."""
+        return f"{self.name}:{self.version}"
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of that name."""
+        return next((v for v in self.variants if v.name == name), None)
+
+    def classes(self) -> tuple[str, ...]:
+        """Device classes that have at least one variant, sorted."""
+        return tuple(sorted({v.device_class for v in self.variants}))
