@@ -1,0 +1,117 @@
+"""Which third party may be imported where: each one behind the module that is named for it.
+
+The standard library is free everywhere (the import contracts in pyproject.toml rule who may import whom among
+our own packages). A package that is not in the table is refused: name it, and write in docs/adr/0007 why it
+came and what it weighs.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house.sources import PACKAGES, Module, modules, parse
+
+# top-level package -> module patterns that may import it
+ALLOWED: dict[str, list[str]] = {
+    "msgspec": ["modelfleet_*", "fleetctl*"],
+    "cryptography": [
+        "modelfleet_core.trust.keys",
+    ],
+    # arrays: never in core, the supervisor or serve
+    "numpy": [
+        "modelfleet_build*",
+        "modelfleet_runtimes*",
+        "modelfleet_agent.sdk*",
+        "modelfleet_agent.worker*",
+        "fleetctl.demo*",
+    ],
+    # each runtime in its one adapter, each converter in its one optimizer
+    "onnxruntime": ["modelfleet_runtimes.onnxruntime*", "modelfleet_build.optimizers.onnxruntime*"],
+    "ai_edge_litert": [
+        "modelfleet_runtimes.litert*",
+        "modelfleet_build.optimizers.litert*",
+        "modelfleet_build.tflite*",
+    ],
+    "openvino": ["modelfleet_runtimes.openvino*", "modelfleet_build.optimizers.openvino*"],
+    "tflite_runtime": ["modelfleet_runtimes.tflite_legacy*"],
+    "onnx": ["modelfleet_build*"],
+    "flatbuffers": ["modelfleet_build.tflite*"],
+    "nncf": ["modelfleet_build.optimizers.openvino*"],
+    "ai_edge_quantizer": ["modelfleet_build.optimizers.litert*"],
+    "psutil": ["modelfleet_build*"],
+    # the controller
+    "fastapi": ["modelfleet_controller*"],
+    "starlette": ["modelfleet_controller*"],
+    "pydantic": ["modelfleet_controller*"],
+    "uvicorn": ["modelfleet_controller.main", "modelfleet_controller.bootstrap"],
+    "uvloop": ["modelfleet_controller.main", "modelfleet_controller.bootstrap"],
+    "prometheus_client": ["modelfleet_controller*"],
+    "sqlalchemy": [
+        "modelfleet_controller.*.repository",
+        "modelfleet_controller.*.tables",
+        "modelfleet_controller.db*",
+    ],
+    "aiosqlite": ["modelfleet_controller.db*"],
+    "alembic": ["modelfleet_controller.db*"],
+    "psycopg": ["modelfleet_controller.db*"],
+    "boto3": ["modelfleet_controller.blobs.s3"],
+    "botocore": ["modelfleet_controller.blobs.s3"],
+    "kubernetes": ["modelfleet_controller.operator*"],
+    # the device
+    "urllib3": ["modelfleet_agent*"],
+    "h11": ["modelfleet_agent*"],
+    # the command line
+    "typer": ["fleetctl*"],
+    "click": ["fleetctl*"],
+    "rich": ["fleetctl*"],
+    "httpx": ["fleetctl*", "modelfleet_controller.operator*"],
+    "yaml": ["fleetctl*", "modelfleet_controller*"],
+}
+
+
+def strangers(module: Module) -> list[str]:
+    """List the imports of one module that the table does not allow."""
+    found = []
+    for line, name in module.imports():
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names or top in PACKAGES:
+            continue
+        if not any(fnmatch.fnmatch(module.name, pattern) for pattern in ALLOWED.get(top, [])):
+            found.append(f"{module.path}:{line}: {top} may not be imported in {module.name}")
+    return sorted(set(found))
+
+
+def test_every_import_is_where_the_table_says() -> None:
+    assert [stranger for module in modules() for stranger in strangers(module)] == []
+
+
+def test_core_needs_only_msgspec() -> None:
+    for top, patterns in ALLOWED.items():
+        seen = [m.name for m in modules() if m.name.startswith("modelfleet_core") and _matches(m, patterns)]
+        assert top in {"msgspec", "cryptography"} or not seen, f"{top} would be allowed in {seen}"
+
+
+def _matches(module: Module, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(module.name, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("modelfleet_core/rollout/engine.py", "import numpy"),
+        ("modelfleet_core/trust/dsse.py", "from cryptography.hazmat.primitives import hashes"),
+        ("modelfleet_agent/serve/app.py", "def f():\n    import numpy as np"),
+        ("modelfleet_controller/devices/service.py", "from sqlalchemy import select"),
+        ("modelfleet_build/pipeline.py", "from openvino import Core"),
+        ("fleetctl/main.py", "import leftpad"),
+    ],
+)
+def test_the_rule_sees(tmp_path: Path, name: str, code: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert strangers(parse(path, tmp_path))

@@ -1,0 +1,100 @@
+"""Make `requirements/*.txt` from pyproject.toml: pinned, hashed, for every system and Python we support.
+
+Run by `make relock`. Needs `uv` on PATH, which nobody else needs: the files it writes are plain requirement
+files that pip installs with `--require-hashes`. `requirements/dev.txt` is resolved first and constrains the
+others, so a device and a developer get the same versions.
+
+Refuses to write a file that names an index or a path: the place to fetch from is the user's own setting.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "requirements"
+
+# Lock -> what it covers. dev.txt comes first.
+LOCKS: dict[str, tuple[str, list[str]]] = {
+    "dev.txt": ("everything: all extras and the tools of the house", ["--extra", "all", "--group", "dev"]),
+    "agent.txt": ("a device, without a runtime", ["--extra", "agent"]),
+    "agent-onnxruntime.txt": ("a device with ONNX Runtime", ["--extra", "agent", "--extra", "onnxruntime"]),
+    "agent-litert.txt": ("a device with LiteRT", ["--extra", "agent", "--extra", "litert"]),
+    "agent-openvino.txt": ("a device with OpenVINO", ["--extra", "agent", "--extra", "openvino"]),
+    "controller.txt": (
+        "the controller with both databases and both blob stores",
+        ["--extra", "controller", "--extra", "postgres", "--extra", "s3"],
+    ),
+    "cli.txt": ("the command line and the builder", ["--extra", "cli", "--extra", "build"]),
+}
+
+# The restriction of [tool.uv] environments stands in pyproject.toml; repeated on each of 140 lines it hides
+# the markers that matter.
+_COMMON = (
+    "python_full_version < '3.15'",
+    "implementation_name == 'cpython'",
+    "platform_python_implementation == 'CPython'",
+    "(sys_platform == 'darwin' or sys_platform == 'linux')",
+)
+_FOREIGN = re.compile(r"https?://|^-|file:|/", re.MULTILINE)
+
+
+def tidy(text: str) -> str:
+    """Take the common restriction out of every line's marker."""
+    lines = []
+    for line in text.splitlines():
+        if " ; " in line:
+            requirement, _, marker = line.removesuffix(" \\").partition(" ; ")
+            special = [clause for clause in marker.split(" and ") if clause not in _COMMON]
+            line = " ; ".join([requirement, " and ".join(special)] if special else [requirement]) + " \\"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def resolve(uv: str, options: list[str], upgrade: bool, name: str, folder: Path) -> str:
+    """Return the text of one lock file."""
+    out = folder / name
+    current = FOLDER / name
+    if current.exists() and not upgrade:
+        shutil.copy(current, out)  # uv prefers the versions it finds there
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--generate-hashes",
+        "--python-version",
+        "3.11",
+    ]
+    command += ["--no-annotate", "--no-header", *options, "-o", str(out), str(ROOT / "pyproject.toml")]
+    if name != "dev.txt":
+        command += ["-c", str(FOLDER / "dev.txt")]
+    subprocess.run(command, check=True, cwd=ROOT)
+    text = tidy(out.read_text())
+    if found := _FOREIGN.search(text):
+        raise SystemExit(f"requirements/{name} would name an address or an option: {found[0]!r}; not written")
+    return text
+
+
+def main() -> None:
+    """Write every lock; `--upgrade` takes the newest versions instead of the ones already locked."""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise SystemExit("make relock needs `uv` on PATH (only for this; setting up does not need it)")
+    upgrade = "--upgrade" in sys.argv[1:]
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, (covers, options) in LOCKS.items():
+            text = resolve(uv, options, upgrade, name, Path(scratch))
+            (FOLDER / name).write_text(f"# {covers}; made by `make relock`, do not edit\n{text}")
+            print(f"requirements/{name}: {text.count('==')} packages", flush=True)
+
+
+if __name__ == "__main__":
+    main()
