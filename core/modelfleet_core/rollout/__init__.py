@@ -1,0 +1,1 @@
+"""What a rollout is, what happened to it, and what happens next: pure rules, decided in `engine.py`."""
