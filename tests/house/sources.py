@@ -83,7 +83,9 @@ def parse(path: Path, below: Path) -> Module:
     if parts[-1] == "__init__":
         parts.pop()
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return Module(".".join(parts), path.relative_to(ROOT).as_posix() if ROOT in path.parents else path.name, tree)
+    return Module(
+        ".".join(parts), path.relative_to(ROOT).as_posix() if ROOT in path.parents else path.name, tree
+    )
 
 
 @cache

@@ -58,7 +58,7 @@ def kind(name: str) -> str | None:
         return "entropy"
     if name.startswith("random.") and name not in RANDOM_ALLOWED and name.count(".") == 1:
         return "entropy"
-    if name in ENVIRONMENT or any(name.startswith(f"{root}.") for root in ENVIRONMENT):
+    if name in ENVIRONMENT:
         return "environment"
     if name in SLEEP:
         return "sleep"
