@@ -38,6 +38,46 @@ class Code(Enum):
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
     # 20xx-22xx: trust (owner: core/trust)
+    KEY_INVALID = "MF-2001"
+    KEY_WRONG_KIND = "MF-2002"
+    KEY_PASSPHRASE = "MF-2003"
+    ENVELOPE_INVALID = "MF-2010"
+    ENVELOPE_TOO_LARGE = "MF-2011"
+    ENVELOPE_PAYLOAD_TYPE = "MF-2012"
+    ENVELOPE_SIGNATURES = "MF-2013"
+    SIGNER_UNKNOWN = "MF-2014"
+    SIGNATURE_BAD = "MF-2015"
+    BUNDLE_INVALID = "MF-2020"
+    BUNDLE_MEDIA_TYPE = "MF-2021"
+    BUNDLE_MATERIAL = "MF-2022"
+    BUNDLE_MISSING = "MF-2023"
+    STATEMENT_INVALID = "MF-2030"
+    STATEMENT_TYPE = "MF-2031"
+    STATEMENT_FILE_NAME = "MF-2032"
+    STATEMENT_FILE_REPEATED = "MF-2033"
+    STATEMENT_NO_MANIFEST = "MF-2034"
+    STATEMENT_DIGEST = "MF-2035"
+    STATEMENT_OTHER_RELEASE = "MF-2036"
+    FILE_DIGEST = "MF-2040"
+    FILE_UNSIGNED = "MF-2041"
+    FILE_NOT_THERE = "MF-2042"
+    TRUST_FILE_INVALID = "MF-2050"
+    TRUST_FILE_NO_KEYS = "MF-2051"
+    DIRECTOR_DEVICE = "MF-2101"
+    DIRECTOR_REVISION = "MF-2102"
+    DIRECTOR_NONCE = "MF-2103"
+    DIRECTOR_EXPIRED = "MF-2104"
+    DIRECTOR_INVALID = "MF-2105"
+    TIME_INVALID = "MF-2106"
+    TIME_NONCE = "MF-2107"
+    REQUEST_UNSIGNED = "MF-2201"
+    REQUEST_SIGNATURE_FORM = "MF-2202"
+    REQUEST_DIGEST = "MF-2203"
+    REQUEST_AUDIENCE = "MF-2204"
+    REQUEST_CLOCK = "MF-2205"
+    REQUEST_SIGNATURE_BAD = "MF-2206"
+    REQUEST_REPLAYED = "MF-2207"
+    REQUEST_KEY_UNKNOWN = "MF-2208"
     # 30xx-33xx: agent (owner: modelfleet_agent)
     # 40xx: serving and runtimes
     # 50xx: the world
@@ -71,4 +111,44 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.NOTHING_TO_UNDO: CodeInfo("There is no baseline to go back to"),
     Code.BODY_INVALID: CodeInfo("A request body is malformed"),
     Code.NOT_FOUND: CodeInfo("There is no such thing"),
+    Code.KEY_INVALID: CodeInfo("A key cannot be read"),
+    Code.KEY_WRONG_KIND: CodeInfo("A key is of a kind that is not accepted here"),
+    Code.KEY_PASSPHRASE: CodeInfo("The passphrase of a private key is missing or wrong"),
+    Code.ENVELOPE_INVALID: CodeInfo("A signed envelope is malformed"),
+    Code.ENVELOPE_TOO_LARGE: CodeInfo("A signed envelope is larger than allowed"),
+    Code.ENVELOPE_PAYLOAD_TYPE: CodeInfo("A signed envelope holds something else than expected"),
+    Code.ENVELOPE_SIGNATURES: CodeInfo("A signed envelope does not have exactly one signature"),
+    Code.SIGNER_UNKNOWN: CodeInfo("The signer's key is not among the trusted ones"),
+    Code.SIGNATURE_BAD: CodeInfo("A signature does not match the signed content"),
+    Code.BUNDLE_INVALID: CodeInfo("A release bundle is malformed"),
+    Code.BUNDLE_MEDIA_TYPE: CodeInfo("A release bundle has the wrong media type"),
+    Code.BUNDLE_MATERIAL: CodeInfo("A release bundle names no public key"),
+    Code.BUNDLE_MISSING: CodeInfo("A variant is not signed"),
+    Code.STATEMENT_INVALID: CodeInfo("A signed statement is malformed"),
+    Code.STATEMENT_TYPE: CodeInfo("A signed statement is of another type"),
+    Code.STATEMENT_FILE_NAME: CodeInfo("A signed file name leaves the variant folder"),
+    Code.STATEMENT_FILE_REPEATED: CodeInfo("A signed statement names a file twice"),
+    Code.STATEMENT_NO_MANIFEST: CodeInfo("A signed statement does not cover release.json"),
+    Code.STATEMENT_DIGEST: CodeInfo("A signed statement contradicts itself"),
+    Code.STATEMENT_OTHER_RELEASE: CodeInfo("A signed statement belongs to another release or variant"),
+    Code.FILE_DIGEST: CodeInfo("A file is not the one that was signed"),
+    Code.FILE_UNSIGNED: CodeInfo("A file is not covered by the signature"),
+    Code.FILE_NOT_THERE: CodeInfo("A signed file is missing"),
+    Code.TRUST_FILE_INVALID: CodeInfo("A trust file cannot be read"),
+    Code.TRUST_FILE_NO_KEYS: CodeInfo("A trust file holds no key that could be trusted"),
+    Code.DIRECTOR_DEVICE: CodeInfo("A director statement is for another device"),
+    Code.DIRECTOR_REVISION: CodeInfo("A director statement is older than one seen before"),
+    Code.DIRECTOR_NONCE: CodeInfo("A director statement answers another request"),
+    Code.DIRECTOR_EXPIRED: CodeInfo("A director statement has expired"),
+    Code.DIRECTOR_INVALID: CodeInfo("A director statement is malformed"),
+    Code.TIME_INVALID: CodeInfo("A signed time is malformed"),
+    Code.TIME_NONCE: CodeInfo("A signed time answers another request"),
+    Code.REQUEST_UNSIGNED: CodeInfo("A device's request carries no signature"),
+    Code.REQUEST_SIGNATURE_FORM: CodeInfo("The signature headers of a request are malformed"),
+    Code.REQUEST_DIGEST: CodeInfo("The body of a request is not the one that was signed"),
+    Code.REQUEST_AUDIENCE: CodeInfo("A request was signed for another controller"),
+    Code.REQUEST_CLOCK: CodeInfo("A request was signed at another time than now"),
+    Code.REQUEST_SIGNATURE_BAD: CodeInfo("The signature of a request does not match it"),
+    Code.REQUEST_REPLAYED: CodeInfo("A request was sent before"),
+    Code.REQUEST_KEY_UNKNOWN: CodeInfo("The key of a request is not known"),
 }
