@@ -37,6 +37,33 @@ class Code(Enum):
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
+    TOKEN_INVALID = "MF-1603"
+    TOKEN_EXPIRED = "MF-1604"
+    TOKEN_REVOKED = "MF-1605"
+    TOKEN_USED_UP = "MF-1606"
+    FORBIDDEN = "MF-1607"
+    OVERRIDE_NOT_ALLOWED = "MF-1608"
+    LABEL_CONFLICT = "MF-1609"
+    DEVICE_REVOKED = "MF-1611"
+    DEVICE_REQUEST = "MF-1612"
+    BLOB_DIGEST = "MF-1620"
+    BLOB_MISSING = "MF-1621"
+    BLOB_RANGE = "MF-1622"
+    BLOB_TOO_LARGE = "MF-1623"
+    RELEASE_EXISTS = "MF-1630"
+    RELEASE_INCOMPLETE = "MF-1631"
+    CLASS_SHIPPED = "MF-1640"
+    CLASS_UNKNOWN = "MF-1641"
+    ROLLOUT_CONFLICT = "MF-1650"
+    ROLLOUT_NOBODY = "MF-1651"
+    ROLLOUT_NO_VARIANT = "MF-1652"
+    VERB_NOT_NOW = "MF-1653"
+    IDEMPOTENCY_REUSED = "MF-1654"
+    REASON_MISSING = "MF-1655"
+    SCHEMA_NEWER = "MF-1660"
+    LISTEN_UNPROTECTED = "MF-1661"
+    SETTINGS_INVALID = "MF-1662"
+    DATA_IN_USE = "MF-1663"
     # 20xx-22xx: trust (owner: core/trust)
     KEY_INVALID = "MF-2001"
     KEY_WRONG_KIND = "MF-2002"
@@ -81,6 +108,9 @@ class Code(Enum):
     # 30xx-33xx: agent (owner: modelfleet_agent)
     # 40xx: serving and runtimes
     # 50xx: the world
+    DISK_FULL = "MF-5001"
+    DATABASE_FAILED = "MF-5002"
+    CONTROLLER_BUSY = "MF-5003"
     # 60xx: command line
 
 
@@ -111,6 +141,33 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.NOTHING_TO_UNDO: CodeInfo("There is no baseline to go back to"),
     Code.BODY_INVALID: CodeInfo("A request body is malformed"),
     Code.NOT_FOUND: CodeInfo("There is no such thing"),
+    Code.TOKEN_INVALID: CodeInfo("A token is not known"),
+    Code.TOKEN_EXPIRED: CodeInfo("A token has expired"),
+    Code.TOKEN_REVOKED: CodeInfo("A token was revoked"),
+    Code.TOKEN_USED_UP: CodeInfo("An enrolment token was used as often as it may be"),
+    Code.FORBIDDEN: CodeInfo("A token may not do this"),
+    Code.OVERRIDE_NOT_ALLOWED: CodeInfo("Configured facts need a token that allows them"),
+    Code.LABEL_CONFLICT: CodeInfo("A label contradicts the one that the token gives"),
+    Code.DEVICE_REVOKED: CodeInfo("A device was revoked"),
+    Code.DEVICE_REQUEST: CodeInfo("A device's request contradicts itself"),
+    Code.BLOB_DIGEST: CodeInfo("Uploaded bytes do not have the promised digest"),
+    Code.BLOB_MISSING: CodeInfo("A blob was not uploaded"),
+    Code.BLOB_RANGE: CodeInfo("A range lies outside the blob"),
+    Code.BLOB_TOO_LARGE: CodeInfo("A blob is too large"),
+    Code.RELEASE_EXISTS: CodeInfo("A release of that name and version exists already"),
+    Code.RELEASE_INCOMPLETE: CodeInfo("A release's files, bundles and manifest do not agree"),
+    Code.CLASS_SHIPPED: CodeInfo("A shipped device class cannot be changed"),
+    Code.CLASS_UNKNOWN: CodeInfo("A device class is not known"),
+    Code.ROLLOUT_CONFLICT: CodeInfo("Another active rollout holds these devices in this slot"),
+    Code.ROLLOUT_NOBODY: CodeInfo("A selector matches no device"),
+    Code.ROLLOUT_NO_VARIANT: CodeInfo("The release has no fitting variant for any selected device"),
+    Code.VERB_NOT_NOW: CodeInfo("A verb does not fit the rollout's state"),
+    Code.IDEMPOTENCY_REUSED: CodeInfo("An idempotency key was used for something else"),
+    Code.REASON_MISSING: CodeInfo("A verb needs a reason"),
+    Code.SCHEMA_NEWER: CodeInfo("The database is of a version that this program does not know"),
+    Code.LISTEN_UNPROTECTED: CodeInfo("A listener beyond this machine needs TLS"),
+    Code.SETTINGS_INVALID: CodeInfo("A setting is not valid"),
+    Code.DATA_IN_USE: CodeInfo("Another controller uses the data directory"),
     Code.KEY_INVALID: CodeInfo("A key cannot be read"),
     Code.KEY_WRONG_KIND: CodeInfo("A key is of a kind that is not accepted here"),
     Code.KEY_PASSPHRASE: CodeInfo("The passphrase of a private key is missing or wrong"),
@@ -151,4 +208,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.REQUEST_SIGNATURE_BAD: CodeInfo("The signature of a request does not match it"),
     Code.REQUEST_REPLAYED: CodeInfo("A request was sent before"),
     Code.REQUEST_KEY_UNKNOWN: CodeInfo("The key of a request is not known"),
+    Code.DISK_FULL: CodeInfo("There is no space left on the disk"),
+    Code.DATABASE_FAILED: CodeInfo("The database cannot be used"),
+    Code.CONTROLLER_BUSY: CodeInfo("The controller has no capacity left for this request"),
 }
