@@ -34,6 +34,34 @@ class Code(Enum):
     REPORT_CONTRADICTS = "MF-1031"
     NOTHING_TO_UNDO = "MF-1040"
     # 14xx-15xx: building variants (owner: modelfleet_build)
+    MODEL_NOT_ONNX = "MF-1401"
+    MODEL_TRUNCATED = "MF-1402"
+    MODEL_TOO_LARGE = "MF-1403"
+    MODEL_EXTERNAL_DATA = "MF-1404"
+    MODEL_OPSET = "MF-1405"
+    MODEL_SIGNATURE = "MF-1406"
+    MODEL_INVALID = "MF-1407"
+    DATASET_UNREADABLE = "MF-1410"
+    DATASET_SHAPE = "MF-1411"
+    DATASET_DTYPE = "MF-1412"
+    DATASET_NOT_FINITE = "MF-1413"
+    DATASET_EMPTY = "MF-1414"
+    DATASET_LABELS = "MF-1415"
+    DATASET_OVERLAP = "MF-1416"
+    CALIBRATION_MISSING = "MF-1417"
+    BUILD_CLASS_UNKNOWN = "MF-1420"
+    BUILD_PRECISION = "MF-1421"
+    BUILD_OUTPUT_EXISTS = "MF-1422"
+    BUILD_REQUEST = "MF-1423"
+    OPTIMIZER_MISSING = "MF-1430"
+    OPERATOR_UNSUPPORTED = "MF-1431"
+    CONVERSION_FAILED = "MF-1432"
+    CONVERSION_TIMEOUT = "MF-1433"
+    CONVERSION_MEMORY = "MF-1434"
+    CONVERSION_DIED = "MF-1435"
+    BUDGET_EXCEEDED = "MF-1440"
+    VARIANT_NOT_FINITE = "MF-1441"
+    BUILD_REPORT_UNREADABLE = "MF-1450"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -107,6 +135,18 @@ class Code(Enum):
     REQUEST_KEY_UNKNOWN = "MF-2208"
     # 30xx-33xx: agent (owner: modelfleet_agent)
     # 40xx: serving and runtimes
+    RUNTIME_UNKNOWN = "MF-4001"
+    RUNTIME_MISSING = "MF-4002"
+    MODEL_LOAD_FAILED = "MF-4003"
+    CONTRACT_MISMATCH = "MF-4004"
+    INPUT_BREAKS_CONTRACT = "MF-4005"
+    INFERENCE_FAILED = "MF-4006"
+    OUTPUT_WRONG = "MF-4007"
+    TASK_NOT_SUPPORTED = "MF-4008"
+    ENTRY_NOT_SUPPORTED = "MF-4009"
+    SESSION_CLOSED = "MF-4010"
+    OUTPUTS_NOT_COMPARABLE = "MF-4011"
+    GOLDEN_UNREADABLE = "MF-4012"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -211,4 +251,44 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.DISK_FULL: CodeInfo("There is no space left on the disk"),
     Code.DATABASE_FAILED: CodeInfo("The database cannot be used"),
     Code.CONTROLLER_BUSY: CodeInfo("The controller has no capacity left for this request"),
+    Code.MODEL_NOT_ONNX: CodeInfo("The file is not an ONNX model"),
+    Code.MODEL_TRUNCATED: CodeInfo("The ONNX file is incomplete or damaged"),
+    Code.MODEL_TOO_LARGE: CodeInfo("The model is larger than the builder accepts"),
+    Code.MODEL_EXTERNAL_DATA: CodeInfo("The model's external data cannot be used"),
+    Code.MODEL_OPSET: CodeInfo("The model's operator set is not supported"),
+    Code.MODEL_SIGNATURE: CodeInfo("The model's inputs or outputs are not supported"),
+    Code.MODEL_INVALID: CodeInfo("The ONNX model is not valid"),
+    Code.DATASET_UNREADABLE: CodeInfo("A data set cannot be read"),
+    Code.DATASET_SHAPE: CodeInfo("A data set has the wrong shape"),
+    Code.DATASET_DTYPE: CodeInfo("A data set has the wrong element type"),
+    Code.DATASET_NOT_FINITE: CodeInfo("A data set holds NaN or infinite values"),
+    Code.DATASET_EMPTY: CodeInfo("A data set is empty"),
+    Code.DATASET_LABELS: CodeInfo("The labels of a data set are unusable"),
+    Code.DATASET_OVERLAP: CodeInfo("Two data sets share samples"),
+    Code.CALIBRATION_MISSING: CodeInfo("int8 needs calibration data"),
+    Code.BUILD_CLASS_UNKNOWN: CodeInfo("The device class is not known"),
+    Code.BUILD_PRECISION: CodeInfo("A class cannot be built in that precision"),
+    Code.BUILD_OUTPUT_EXISTS: CodeInfo("The output folder is already in use"),
+    Code.BUILD_REQUEST: CodeInfo("A build option is out of range"),
+    Code.OPTIMIZER_MISSING: CodeInfo("The builder of a class is not installed"),
+    Code.OPERATOR_UNSUPPORTED: CodeInfo("An operator of the model cannot be converted"),
+    Code.CONVERSION_FAILED: CodeInfo("A conversion failed"),
+    Code.CONVERSION_TIMEOUT: CodeInfo("A conversion took too long"),
+    Code.CONVERSION_MEMORY: CodeInfo("A conversion took too much memory"),
+    Code.CONVERSION_DIED: CodeInfo("A conversion died"),
+    Code.BUDGET_EXCEEDED: CodeInfo("A variant loses more accuracy than the budget allows"),
+    Code.VARIANT_NOT_FINITE: CodeInfo("A variant gives NaN where its parent does not"),
+    Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
+    Code.RUNTIME_UNKNOWN: CodeInfo("There is no runtime plug-in of that name"),
+    Code.RUNTIME_MISSING: CodeInfo("A runtime is not installed"),
+    Code.MODEL_LOAD_FAILED: CodeInfo("A runtime cannot load a variant"),
+    Code.CONTRACT_MISMATCH: CodeInfo("A model file does not fit its input contract"),
+    Code.INPUT_BREAKS_CONTRACT: CodeInfo("An input breaks the input contract"),
+    Code.INFERENCE_FAILED: CodeInfo("A runtime failed on an input"),
+    Code.OUTPUT_WRONG: CodeInfo("A model answered in the wrong shape"),
+    Code.TASK_NOT_SUPPORTED: CodeInfo("The task is not supported by this version"),
+    Code.ENTRY_NOT_SUPPORTED: CodeInfo("A runtime cannot open this kind of file"),
+    Code.SESSION_CLOSED: CodeInfo("A model was used after it was closed"),
+    Code.OUTPUTS_NOT_COMPARABLE: CodeInfo("The outputs of two models cannot be compared"),
+    Code.GOLDEN_UNREADABLE: CodeInfo("A golden set cannot be read"),
 }
