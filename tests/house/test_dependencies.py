@@ -1,0 +1,117 @@
+"""What an extra pulls in: a device carries nothing of the controller, and nobody a training framework."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+
+# `pip install 'modelfleet[agent]'` on Linux with CPython. Grow it only with an entry in docs/adr/0007.
+AGENT_CLOSURE = {"cffi", "cryptography", "h11", "modelfleet", "msgspec", "pycparser", "urllib3"}
+
+
+def closure(name: str, extra: str) -> set[str]:
+    """Return the distributions that `name[extra]` installs here, `name` included."""
+    seen: set[tuple[str, str]] = set()
+    open_ends = [(canonicalize_name(name), extra)]
+    while open_ends:
+        item = open_ends.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        for text in importlib.metadata.requires(item[0]) or []:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": item[1]}):
+                child = canonicalize_name(requirement.name)
+                open_ends += [(child, one) for one in ["", *sorted(requirement.extras)]]
+    return {name for name, _ in seen}
+
+
+def pins(lock: Path) -> dict[str, set[str]]:
+    """Return {name: versions} of a lock file."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(
+        r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", lock.read_text(), re.MULTILINE
+    ):
+        found.setdefault(canonicalize_name(name), set()).add(version)
+    return found
+
+
+def test_closure_of_the_agent() -> None:
+    assert closure("modelfleet", "agent") == AGENT_CLOSURE
+
+
+def test_lock_of_the_agent_is_its_closure() -> None:
+    assert set(pins(ROOT / "requirements" / "agent.txt")) == AGENT_CLOSURE - {"modelfleet"}
+
+
+@pytest.mark.parametrize("extra", ["agent", "all", "build", "cli", "controller", "operator"])
+def test_no_extra_pulls_a_training_framework(extra: str) -> None:
+    heavy = {"jax", "keras", "tensorflow", "tensorflow-cpu", "torch"}
+    assert closure("modelfleet", extra) & heavy == set()
+
+
+def test_all_is_every_extra_but_the_legacy_one() -> None:
+    project = _project()
+    extras = set(project["optional-dependencies"]) - {"all", "tflite-legacy"}
+    (combined,) = project["optional-dependencies"]["all"]
+    assert Requirement(combined).extras == extras
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_lock_names_no_address_and_no_option(lock: Path) -> None:
+    for line in lock.read_text().splitlines():
+        assert not re.search(r"://|^-|@|\bfile:", line), line
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_pin_is_hashed(lock: Path) -> None:
+    text = lock.read_text()
+    entries = re.findall(r"^[a-z0-9].*(?:\n    --hash=sha256:[0-9a-f]{64}.*)+", text, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE)) > 0
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_locks_agree_with_each_other(lock: Path) -> None:
+    everything = pins(ROOT / "requirements" / "dev.txt")
+    for name, versions in pins(lock).items():
+        assert versions <= everything[name], name
+
+
+def test_locks_satisfy_the_project_file() -> None:
+    """A requirement that was changed without `make relock` shows here."""
+    project = _project()
+    everything = pins(ROOT / "requirements" / "dev.txt")
+    groups = [project["dependencies"], *project["optional-dependencies"].values(), _groups()["dev"]]
+    legacy = project["optional-dependencies"]["tflite-legacy"]
+    for text in (text for group in groups if group is not legacy for text in group):
+        requirement = Requirement(text)
+        name = canonicalize_name(requirement.name)
+        if name == "modelfleet":
+            continue
+        assert name in everything, f"{text} is not locked: make relock"
+        for version in everything[name]:
+            assert requirement.specifier.contains(version), f"{text} is locked at {version}: make relock"
+
+
+def _document() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = _document()["project"]
+    return project
+
+
+def _groups() -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = _document()["dependency-groups"]
+    return groups
