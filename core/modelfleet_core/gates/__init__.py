@@ -1,1 +1,1 @@
-"""Verdicts that stay valid under continuous looking: e-processes over device reports (semantics section 2)."""
+"""Verdicts that stay valid under continuous looking: e-processes over device reports."""

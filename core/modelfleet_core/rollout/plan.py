@@ -1,7 +1,7 @@
 """The plan of a rollout: what an operator asked for, checked once, never changed afterwards.
 
-Rule 1: everything that makes a plan refusable lives here (`__post_init__` of the types below); the file reader
-only converts spellings. Paths in errors are written as in the file (`stages[1].percent`).
+Rule 1: everything that makes a plan refusable lives here (and for gates in `gate.py`); the file reader only
+converts spellings. Paths in errors are written as in the file (`stages[1].percent`).
 Rule 2: a plan holds only what this version enforces; the file reader refuses the rest.
 Rule 3: amounts are plain floats. Ratios and accuracies are 0-1 (`5%` and `2pt` in files are 0.05 and 0.02),
 durations are seconds, `percent` alone is 0-100 as its name says.
@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NoReturn
+from typing import Final
 
-from ..error_codes import Code
-from ..errors import CallerError
-from ..ids import is_name, is_version
-from ..wire.director import Mode
+from modelfleet_core.error_codes import Code
+from modelfleet_core.ids import is_name, is_version
+from modelfleet_core.rollout.gate import DEFAULT_GATES, Gate, Metric, check_gates
+from modelfleet_core.rollout.refusal import in_range, refuse
+from modelfleet_core.wire.director import Mode
 
 MAX_STAGES: Final = 32
 MAX_LABELS: Final = 32
@@ -44,58 +45,6 @@ class OnInconclusive(StrEnum):
     ROLLBACK = "rollback"
 
 
-class Metric(StrEnum):
-    """What a gate watches."""
-
-    LATENCY_P50 = "latency_p50"
-    LATENCY_P95 = "latency_p95"
-    LATENCY_P99 = "latency_p99"
-    ERRORS = "errors"
-    DISAGREEMENT = "disagreement"
-    GOLDEN = "golden"
-    SILENCE = "silence"
-
-    @property
-    def is_latency(self) -> bool:
-        """Whether it compares a quantile of latency with the incumbent's."""
-        return self in _LATENCY
-
-    @property
-    def is_bet(self) -> bool:
-        """Whether it is an e-process that takes a share of alpha; golden is deterministic (semantics section 2)."""
-        return self is not Metric.GOLDEN
-
-    @property
-    def is_paired(self) -> bool:
-        """Whether it needs an incumbent beside the candidate."""
-        return self in _LATENCY or self is Metric.DISAGREEMENT
-
-
-_LATENCY: Final = frozenset({Metric.LATENCY_P50, Metric.LATENCY_P95, Metric.LATENCY_P99})
-
-
-class Unless(StrEnum):
-    """What excuses a gate that would be worse."""
-
-    GOLDEN_BETTER = "golden_better"
-
-
-def refuse(code: Code, path: str, happened: str, *, expected: str, todo: str) -> NoReturn:
-    """Raise the error of one field of the plan."""
-    raise CallerError(code, f"{path}: {happened}", expected=expected, todo=todo)
-
-
-def _in_range(path: str, value: float, low: float, high: float, unit: str) -> None:
-    if not low <= value <= high:  # also refuses NaN
-        refuse(
-            Code.FIELD_OUT_OF_RANGE,
-            path,
-            f"{value:g} {unit} is outside its range".replace("  ", " "),
-            expected=f"{low:g} to {high:g} {unit}".strip(),
-            todo=f"correct {path}",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage.
@@ -106,7 +55,7 @@ class Stage:
         devices: number of devices per class, closed to later joiners; or
         percent: share of each class, 0 < percent <= 100, late joiners fall in. Exactly one of the two.
         min_bake_s: least duration of the stage, seconds.
-        deadline_s: after it an undecided stage is inconclusive; seconds since the stage's start, above min_bake_s.
+        deadline_s: seconds since its start after which an undecided stage is inconclusive; above min_bake_s.
         min_devices: overrides the plan's `min_devices` in this stage; None = the plan's.
     """
 
@@ -117,59 +66,6 @@ class Stage:
     min_bake_s: float = 1800.0
     deadline_s: float = 86_400.0
     min_devices: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """One gate.
-
-    Attributes:
-        metric: what is watched.
-        tolerance: what is tolerated. Latency: relative increase over the incumbent; errors, disagreement, silence:
-            rate 0-1; golden: drop of accuracy 0-1 (`2pt` = 0.02).
-        limit: what is unacceptable; promotion needs evidence against it. Latency: relative increase. Errors,
-            disagreement: a report beyond it is a breach. None = twice the tolerance. Not for golden and silence.
-        unless: what excuses the gate (disagreement only).
-        floor: golden only: least accuracy 0-1 where there is no incumbent; None = not applicable there.
-        after_missed: silence only: windows that must be missed in a row before a device counts as silent.
-    """
-
-    metric: Metric
-    tolerance: float
-    limit: float | None = None
-    unless: Unless | None = None
-    floor: float | None = None
-    after_missed: int | None = None
-
-    @property
-    def effective_limit(self) -> float:
-        """The limit, or twice the tolerance where none is given (research: section 3)."""
-        return 2 * self.tolerance if self.limit is None else self.limit
-
-    @property
-    def missed(self) -> int:
-        """Windows in a row after which a device is silent (3 where the plan does not say)."""
-        return DEFAULT_AFTER_MISSED if self.after_missed is None else self.after_missed
-
-
-DEFAULT_AFTER_MISSED: Final = 3
-SILENCE_GATE: Final = Gate(Metric.SILENCE, tolerance=0.05, after_missed=DEFAULT_AFTER_MISSED)
-DEFAULT_GATES: Final = (
-    Gate(Metric.LATENCY_P95, tolerance=0.05, limit=0.10),
-    Gate(Metric.ERRORS, tolerance=0.005),
-    Gate(Metric.DISAGREEMENT, tolerance=0.02),
-    Gate(Metric.GOLDEN, tolerance=0.02),
-    SILENCE_GATE,
-)
-"""What an absent `gates` means (semantics section 3)."""
-
-_HIGHEST_TOLERANCE: Final = {
-    Metric.ERRORS: 0.4,
-    Metric.DISAGREEMENT: 0.4,
-    Metric.SILENCE: 0.4,
-    Metric.GOLDEN: 1.0,
-}
-"""Latency: 10 (eleven times as slow). Rates: a breach (twice the tolerance) must stay possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +84,7 @@ class RolloutPlan:
         committed: share of the reached devices that must have committed for completion, 0-1.
         reached: share of the cohort that must have been reached by the last stage's deadline, 0-1.
         on_inconclusive: at a deadline with undecided gates.
-        false_rollback: probability of rolling back a release that is within all tolerances, for the whole rollout.
+        false_rollback: probability, for the whole rollout, of rolling back a release within all tolerances.
         bandwidth: limit of each device's download, bytes per second; None = unlimited.
         probation_s: least time on probation after the switch, seconds.
         reverse_share: share of live inputs mirrored to the warm previous model in live stages, 0-1.
@@ -217,17 +113,17 @@ class RolloutPlan:
         _check_release(self.release)
         _check_labels(self.match_labels)
         _check_stages(self.stages)
-        _check_gates(self.gates, self.no_gates_reason)
-        _in_range("window", self.window_s, MIN_WINDOW_S, MAX_WINDOW_S, "s")
-        _in_range("minDevices", self.min_devices, 1, 1_000_000, "")
-        _in_range("minRounds", self.min_rounds, 1, 10_000, "")
-        _in_range("complete.committed", self.committed, 0.5, 1.0, "")
-        _in_range("complete.reached", self.reached, 0.0, 1.0, "")
-        _in_range("falseRollback", self.false_rollback, 0.0001, 0.5, "")
-        _in_range("probation", self.probation_s, 0.0, MAX_DURATION_S, "s")
-        _in_range("reverseShadow", self.reverse_share, 0.0, 1.0, "")
+        check_gates(self.gates, self.no_gates_reason)
+        in_range("window", self.window_s, MIN_WINDOW_S, MAX_WINDOW_S, "s")
+        in_range("minDevices", self.min_devices, 1, 1_000_000)
+        in_range("minRounds", self.min_rounds, 1, 10_000)
+        in_range("complete.committed", self.committed, 0.5, 1.0)
+        in_range("complete.reached", self.reached, 0.0, 1.0)
+        in_range("falseRollback", self.false_rollback, 0.0001, 0.5)
+        in_range("probation", self.probation_s, 0.0, MAX_DURATION_S, "s")
+        in_range("reverseShadow", self.reverse_share, 0.0, 1.0)
         if self.bandwidth is not None:
-            _in_range("limits.bandwidth", self.bandwidth, 1.0, 1e12, "bytes/s")
+            in_range("limits.bandwidth", self.bandwidth, 1.0, 1e12, "bytes/s")
 
     @property
     def slot(self) -> str:
@@ -350,7 +246,7 @@ def _check_stage(path: str, stage: Stage) -> None:
             todo=f"say how large {path} is",
         )
     if stage.devices is not None:
-        _in_range(f"{path}.devices", stage.devices, 1, 10_000_000, "")
+        in_range(f"{path}.devices", stage.devices, 1, 10_000_000)
     if stage.percent is not None and not 0 < stage.percent <= 100:
         refuse(
             Code.FIELD_OUT_OF_RANGE,
@@ -359,8 +255,8 @@ def _check_stage(path: str, stage: Stage) -> None:
             expected="more than 0, at most 100",
             todo=f"correct {path}.percent",
         )
-    _in_range(f"{path}.minBake", stage.min_bake_s, 0.0, MAX_DURATION_S, "s")
-    _in_range(f"{path}.deadline", stage.deadline_s, 0.0, MAX_DURATION_S, "s")
+    in_range(f"{path}.minBake", stage.min_bake_s, 0.0, MAX_DURATION_S, "s")
+    in_range(f"{path}.deadline", stage.deadline_s, 0.0, MAX_DURATION_S, "s")
     if stage.deadline_s <= stage.min_bake_s:
         refuse(
             Code.PLAN_DEADLINE,
@@ -370,7 +266,7 @@ def _check_stage(path: str, stage: Stage) -> None:
             todo=f"raise {path}.deadline or lower {path}.minBake",
         )
     if stage.min_devices is not None:
-        _in_range(f"{path}.minDevices", stage.min_devices, 1, 1_000_000, "")
+        in_range(f"{path}.minDevices", stage.min_devices, 1, 1_000_000)
 
 
 def _check_order(stages: Sequence[Stage], index: int) -> None:
@@ -402,80 +298,3 @@ def _check_order(stages: Sequence[Stage], index: int) -> None:
                     expected=f"at least the {before:g} {unit} of stage {earlier.name!r}",
                     todo=f"raise stages[{index}].{unit} or put the stages in order",
                 )
-
-
-def _check_gates(gates: Sequence[Gate], no_gates_reason: str | None) -> None:
-    if not gates and not (no_gates_reason or "").strip():
-        refuse(
-            Code.PLAN_NO_GATES,
-            "gates",
-            "it is empty, so nothing but hard stops would stop a bad release",
-            expected="gates, or --no-gates with --reason",
-            todo="leave `gates` out for the defaults, or say why none are wanted",
-        )
-    if gates and no_gates_reason is not None:
-        refuse(
-            Code.PLAN_NO_GATES,
-            "gates",
-            "a reason for having no gates is given, but there are gates",
-            expected="gates: [] with --no-gates --reason, or gates without it",
-            todo="drop one of the two",
-        )
-    seen: set[Metric] = set()
-    for index, gate in enumerate(gates):
-        _check_gate(f"gates[{index}]", gate)
-        if gate.metric in seen:
-            refuse(
-                Code.FIELD_OUT_OF_RANGE,
-                f"gates[{index}].metric",
-                f"a second gate on {gate.metric}",
-                expected="one gate per metric",
-                todo="drop one of them",
-            )
-        seen.add(gate.metric)
-    excused = any(gate.unless is Unless.GOLDEN_BETTER for gate in gates)
-    if excused and Metric.GOLDEN not in seen:
-        refuse(
-            Code.PLAN_GATE_FIELD,
-            "gates",
-            "disagreement is excused by goldenBetter, but there is no golden gate",
-            expected="a golden gate beside `unless: goldenBetter`",
-            todo="add {metric: golden, tolerance: 2pt} or drop `unless`",
-        )
-
-
-def _check_gate(path: str, gate: Gate) -> None:
-    metric = gate.metric
-    _in_range(f"{path}.tolerance", gate.tolerance, 1e-6, _HIGHEST_TOLERANCE.get(metric, 10.0), "")
-    if gate.limit is not None:
-        if metric in (Metric.GOLDEN, Metric.SILENCE):
-            _not_for(f"{path}.limit", metric, "latency, errors and disagreement")
-        if gate.limit <= gate.tolerance:
-            refuse(
-                Code.PLAN_LIMIT,
-                f"{path}.limit",
-                f"{gate.limit:g} is not above the tolerance {gate.tolerance:g}",
-                expected="a limit above the tolerance: between them is the zone of indifference",
-                todo=f"raise {path}.limit or drop it (then it is twice the tolerance)",
-            )
-        _in_range(f"{path}.limit", gate.limit, 0.0, 20.0 if metric.is_latency else 0.99, "")
-    if gate.unless is not None and metric is not Metric.DISAGREEMENT:
-        _not_for(f"{path}.unless", metric, "disagreement")
-    if gate.floor is not None:
-        if metric is not Metric.GOLDEN:
-            _not_for(f"{path}.floor", metric, "golden")
-        _in_range(f"{path}.floor", gate.floor, 0.0, 1.0, "")
-    if gate.after_missed is not None:
-        if metric is not Metric.SILENCE:
-            _not_for(f"{path}.afterMissed", metric, "silence")
-        _in_range(f"{path}.afterMissed", gate.after_missed, 1, 100_000, "windows")
-
-
-def _not_for(path: str, metric: Metric, where: str) -> NoReturn:
-    refuse(
-        Code.PLAN_GATE_FIELD,
-        path,
-        f"a gate on {metric} has no such setting",
-        expected=f"this setting on {where} only",
-        todo=f"drop {path}",
-    )
