@@ -152,6 +152,10 @@ class Code(Enum):
     DATABASE_FAILED = "MF-5002"
     CONTROLLER_BUSY = "MF-5003"
     # 60xx: command line
+    DEMO_WORK_FOLDER = "MF-6050"
+    DEMO_MODELS = "MF-6051"
+    DEMO_PROCESS = "MF-6052"
+    DEMO_TOO_LATE = "MF-6053"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,4 +295,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SESSION_CLOSED: CodeInfo("A model was used after it was closed"),
     Code.OUTPUTS_NOT_COMPARABLE: CodeInfo("The outputs of two models cannot be compared"),
     Code.GOLDEN_UNREADABLE: CodeInfo("A golden set cannot be read"),
+    Code.DEMO_WORK_FOLDER: CodeInfo("The demo cannot use its work folder"),
+    Code.DEMO_MODELS: CodeInfo("The demo's models are missing"),
+    Code.DEMO_PROCESS: CodeInfo("A program of the demo did not start"),
+    Code.DEMO_TOO_LATE: CodeInfo("Something that the demo waits for did not happen in time"),
 }
