@@ -147,6 +147,25 @@ class Code(Enum):
     SESSION_CLOSED = "MF-4010"
     OUTPUTS_NOT_COMPARABLE = "MF-4011"
     GOLDEN_UNREADABLE = "MF-4012"
+    SLOT_EMPTY = "MF-4020"
+    REQUEST_INVALID = "MF-4021"
+    SERVE_OVERLOADED = "MF-4022"
+    DEADLINE_PASSED = "MF-4023"
+    SERVE_DRAINING = "MF-4024"
+    WORKER_DIED = "MF-4025"
+    WORKER_HUNG = "MF-4026"
+    WORKER_CRASH_LOOP = "MF-4027"
+    OUTPUT_NOT_FINITE = "MF-4028"
+    TOO_MANY_FAILURES = "MF-4029"
+    SELF_TEST_FAILED = "MF-4030"
+    WORKER_START_FAILED = "MF-4031"
+    SERVE_ALREADY_RUNS = "MF-4032"
+    SERVE_CANNOT_LISTEN = "MF-4033"
+    SERVE_TABLE_UNREADABLE = "MF-4034"
+    SERVE_UNREACHABLE = "MF-4035"
+    FRAME_INVALID = "MF-4036"
+    CONTROL_PROTOCOL = "MF-4037"
+    VARIANT_INCOMPLETE = "MF-4038"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -295,6 +314,25 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SESSION_CLOSED: CodeInfo("A model was used after it was closed"),
     Code.OUTPUTS_NOT_COMPARABLE: CodeInfo("The outputs of two models cannot be compared"),
     Code.GOLDEN_UNREADABLE: CodeInfo("A golden set cannot be read"),
+    Code.SLOT_EMPTY: CodeInfo("The slot has no model that could answer"),
+    Code.REQUEST_INVALID: CodeInfo("An inference request cannot be understood"),
+    Code.SERVE_OVERLOADED: CodeInfo("More requests wait than serve accepts"),
+    Code.DEADLINE_PASSED: CodeInfo("The deadline of a request passed before its answer"),
+    Code.SERVE_DRAINING: CodeInfo("Serve is shutting down and takes no more requests"),
+    Code.WORKER_DIED: CodeInfo("The worker of a model died"),
+    Code.WORKER_HUNG: CodeInfo("The worker of a model hung and was ended"),
+    Code.WORKER_CRASH_LOOP: CodeInfo("The worker of a model dies again and again"),
+    Code.OUTPUT_NOT_FINITE: CodeInfo("The answer of a model is not finite"),
+    Code.TOO_MANY_FAILURES: CodeInfo("Too many answers of a freshly switched model failed"),
+    Code.SELF_TEST_FAILED: CodeInfo("A variant does not reproduce its recorded answers"),
+    Code.WORKER_START_FAILED: CodeInfo("The worker of a model did not get ready"),
+    Code.SERVE_ALREADY_RUNS: CodeInfo("Another serve owns the state directory"),
+    Code.SERVE_CANNOT_LISTEN: CodeInfo("Serve cannot listen on an address"),
+    Code.SERVE_TABLE_UNREADABLE: CodeInfo("The saved slot table cannot be read"),
+    Code.SERVE_UNREACHABLE: CodeInfo("Serve cannot be reached"),
+    Code.FRAME_INVALID: CodeInfo("A message between processes is malformed"),
+    Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
+    Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.DEMO_WORK_FOLDER: CodeInfo("The demo cannot use its work folder"),
     Code.DEMO_MODELS: CodeInfo("The demo's models are missing"),
     Code.DEMO_PROCESS: CodeInfo("A program of the demo did not start"),
