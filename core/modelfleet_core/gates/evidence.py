@@ -97,14 +97,13 @@ class DeviceSum:
 class GoldenResult:
     """The latest labelled result of one device: right answers out of `total`.
 
-    `incumbent_right` is None where there is no incumbent; `stage` is the one it was reported in.
+    `incumbent_right` is None where there is no incumbent.
     """
 
     device: str
     total: int
     candidate_right: int
     incumbent_right: int | None = None
-    stage: int = CARRIED_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +114,12 @@ class Heartbeat:
         device, stratum: as in DeviceSum.
         accepted_at: when it accepted the assignment: the clock of silence starts here; aware.
         last_report_at: start of the last window it reported (also with n = 0); None = none yet; aware.
-        reports: windows it reported in this rollout.
-        stage_reports: windows it reported in the current stage.
+        stage_reports: windows it reported in the current stage, in whatever mode, also with n = 0.
     """
 
     device: str
     accepted_at: datetime
     last_report_at: datetime | None = None
-    reports: int = 0
     stage_reports: int = 0
     stratum: Stratum = Stratum.WITH_INCUMBENT
 
@@ -154,7 +151,7 @@ def collect(scores: Iterable[tuple[str, Stratum, int, Score]]) -> dict[Metric, t
     for device, stratum, stage, score in scores:
         key = (score.metric, device)
         rows[key] = (rows.get(key) or DeviceSum(device, stratum)).plus(score, stage)
-    sums: dict[Metric, tuple[DeviceSum, ...]] = {}
+    sums: dict[Metric, list[DeviceSum]] = {}
     for (metric, _), row in rows.items():
-        sums[metric] = (*sums.get(metric, ()), row)
-    return sums
+        sums.setdefault(metric, []).append(row)
+    return {metric: tuple(found) for metric, found in sums.items()}

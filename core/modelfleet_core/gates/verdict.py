@@ -42,7 +42,8 @@ class Verdict:
         reports, devices: scored reports of the whole rollout and devices they came from.
         stage_reports, stage_devices: the same in the current stage.
         rounds: windows that the plan's number of devices have all reported in this stage.
-        worse_devices: devices whose own mean is beyond tolerance.
+        worse_devices: number of devices whose own mean is beyond tolerance.
+        worst: at most five of them, the one with the most evidence first.
         set_aside: devices whose evidence is left out as the worst ones (only those that speak for "worse").
         sentence: one plain sentence made of these numbers.
     """
@@ -63,4 +64,5 @@ class Verdict:
     stage_devices: int = 0
     rounds: int = 0
     worse_devices: int = 0
+    worst: tuple[str, ...] = ()
     set_aside: tuple[str, ...] = ()

@@ -59,20 +59,27 @@ def times(one: Wealth, count: int) -> Wealth:
     return tuple([value * count for value in one])
 
 
+def sums(wealths: Sequence[Wealth], set_aside: int = 0) -> Wealth:
+    """L of the formula: for each fraction the sum over devices without its `set_aside` richest ones.
+
+    The order of the devices does not matter, bit for bit.
+    """
+    if not wealths:
+        return NONE
+    keep = max(0, len(wealths) - set_aside)
+    columns = zip(*wealths, strict=True)
+    if set_aside <= 0:
+        return tuple([sum(column) for column in columns])
+    return tuple([sum(sorted(column)[:keep]) for column in columns])
+
+
 def log_evidence(wealths: Sequence[Wealth], set_aside: int = 0) -> float:
     """The logarithm of E over devices; for each fraction its `set_aside` richest devices are left out.
 
     No devices: 0.0 (E = 1).
     Order of the devices does not matter, bit for bit: the sums are exact.
     """
-    if not wealths:
-        return 0.0
-    keep = max(0, len(wealths) - set_aside)
-    if set_aside <= 0:
-        sums = [math.fsum(column) for column in zip(*wealths, strict=True)]
-    else:
-        sums = [math.fsum(sorted(column)[:keep]) for column in zip(*wealths, strict=True)]
-    return log_mean_exp(sums)
+    return log_mean_exp(sums(wealths, set_aside))
 
 
 def log_mean_exp(logs: Sequence[float]) -> float:
