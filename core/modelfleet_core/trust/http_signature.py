@@ -123,7 +123,9 @@ def sign_request(
     """Headers that prove the request: Content-Digest, Signature-Input, Signature.
 
     Args:
-        method, path, query: as in `request_base`.
+        method: as in `request_base`.
+        path: likewise.
+        query: likewise.
         body: exactly the bytes that are sent.
         created: unix time, whole seconds.
         nonce: fresh, from `encode_nonce`.

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ..release.device_class import DeviceClass, DeviceFacts
-from ..release.manifest import Manifest
+from modelfleet_core.ids import is_digest, is_name
+from modelfleet_core.release.device_class import DeviceClass, DeviceFacts
+from modelfleet_core.release.manifest import MAX_VARIANTS, Manifest
+
 from .checkin import SlotStatus
+from .enroll import check_labels
 
 
 class Scope(StrEnum):
@@ -32,6 +35,16 @@ class TokenRequest:
     labels: dict[str, str] = field(default_factory=dict)
     allow_override: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuses what makes no token; how long and how often is the controller's policy."""
+        if self.kind not in ("enrolment", "api"):
+            raise ValueError(f"kind {self.kind[:80]!r} is neither `enrolment` nor `api`")
+        if len(self.name) > 128 or not self.name.isprintable():
+            raise ValueError("the name is not up to 128 printable characters")
+        if not 0 < self.ttl_s < 1e10 or self.max_uses < 1:
+            raise ValueError(f"ttl_s {self.ttl_s} or max_uses {self.max_uses} is not above 0")
+        check_labels(self.labels)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
@@ -52,10 +65,19 @@ class TokenView:
 
 @dataclass(frozen=True, slots=True)
 class ReleasePush:
-    """`POST /v1/releases`: digest of release.json and of each variant's bundle, all uploaded as blobs before."""
+    """`POST /v1/releases`: digests of release.json and of each variant's bundle, uploaded before."""
 
     manifest: str
     bundles: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot name a release's blobs."""
+        if len(self.bundles) > MAX_VARIANTS:
+            raise ValueError(f"{len(self.bundles)} bundles; at most {MAX_VARIANTS} are allowed")
+        if not is_digest(self.manifest) or not all(
+            is_name(n) and is_digest(d) for n, d in self.bundles.items()
+        ):
+            raise ValueError("manifest and bundles are named by sha256 in lower-case hex, bundles by variant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,7 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class RolloutCreate:
-    """`POST /v1/rollouts` and `/v1/rollouts/plan`: the resource file's `spec`-and-`metadata` mapping as JSON text.
+    """`POST /v1/rollouts` and `/v1/rollouts/plan`: the resource file as JSON text.
 
     `resource` is the FleetRollout resource as a JSON object (camelCase, exactly the file); read by
     `modelfleet_core.files.resource` on the controller, so that CLI and GitOps share one reader.
@@ -100,6 +122,10 @@ class RolloutCreate:
     idempotency_key: str
     supersede: bool = False
     no_gates_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        """Bounds what is stored."""
+        _check_operation(self.idempotency_key, self.no_gates_reason or "")
 
 
 class Verb(StrEnum):
@@ -123,6 +149,12 @@ class Operation:
     full: bool = False
     leave: bool = False
     classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Bounds what is stored."""
+        _check_operation(self.idempotency_key, self.reason)
+        if len(self.classes) > 256 or not all(is_name(c) for c in self.classes):
+            raise ValueError("classes are up to 256 plain names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,3 +327,10 @@ class Decisions:
     """`GET /v1/audit?rollout=ID`: the decision log."""
 
     items: tuple[DecisionView, ...]
+
+
+def _check_operation(key: str, reason: str) -> None:
+    if not 1 <= len(key) <= 128 or not key.isprintable():
+        raise ValueError("idempotency_key is not 1 to 128 printable characters")
+    if len(reason) > 1000:
+        raise ValueError("the reason has more than 1000 characters")
