@@ -134,6 +134,34 @@ class Code(Enum):
     REQUEST_REPLAYED = "MF-2207"
     REQUEST_KEY_UNKNOWN = "MF-2208"
     # 30xx-33xx: agent (owner: modelfleet_agent)
+    LIFECYCLE_ILLEGAL = "MF-3001"
+    STATE_NEWER = "MF-3002"
+    STATE_LOCKED = "MF-3003"
+    STATE_UNREADABLE = "MF-3004"
+    NOT_ENROLLED = "MF-3005"
+    ALREADY_ENROLLED = "MF-3006"
+    NO_TRUST_FILE = "MF-3007"
+    CONTROLLER_INSECURE = "MF-3008"
+    IDENTITY_BROKEN = "MF-3009"
+    OTHER_CONTROLLER = "MF-3010"
+    SETTINGS_UNREADABLE = "MF-3011"
+    AGENT_NOT_RUNNING = "MF-3012"
+    NO_FITTING_VARIANT = "MF-3020"
+    ARTIFACT_SIZE = "MF-3021"
+    SLOT_OF_OTHER_RELEASE = "MF-3022"
+    REJECTED_BEFORE = "MF-3023"
+    LOAD_TIMEOUT = "MF-3030"
+    GOLDEN_DROP = "MF-3031"
+    ROLLED_BACK_BY_HAND = "MF-3032"
+    OPERATION_WITHDRAWN = "MF-3033"
+    OPERATION_REPLACED = "MF-3034"
+    STATE_CRASH_LOOP = "MF-3035"
+    NOTHING_TO_ROLL_BACK = "MF-3036"
+    SLOT_UNKNOWN = "MF-3037"
+    SERVE_FELL_BACK = "MF-3038"
+    SWITCH_TIMEOUT = "MF-3039"
+    CONTROLLER_ANSWER = "MF-3050"
+    SERVE_NOT_STARTED = "MF-3051"
     # 40xx: serving and runtimes
     RUNTIME_UNKNOWN = "MF-4001"
     RUNTIME_MISSING = "MF-4002"
@@ -170,6 +198,9 @@ class Code(Enum):
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
     CONTROLLER_BUSY = "MF-5003"
+    CONTROLLER_UNREACHABLE = "MF-5010"
+    DOWNLOAD_BROKEN = "MF-5011"
+    CANCELLED = "MF-5012"
     # 60xx: command line
     DEMO_WORK_FOLDER = "MF-6050"
     DEMO_MODELS = "MF-6051"
@@ -302,6 +333,34 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.BUDGET_EXCEEDED: CodeInfo("A variant loses more accuracy than the budget allows"),
     Code.VARIANT_NOT_FINITE: CodeInfo("A variant gives NaN where its parent does not"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
+    Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
+    Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
+    Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
+    Code.STATE_UNREADABLE: CodeInfo("A file of the state directory cannot be read"),
+    Code.NOT_ENROLLED: CodeInfo("The device is not enrolled"),
+    Code.ALREADY_ENROLLED: CodeInfo("The device is enrolled already"),
+    Code.NO_TRUST_FILE: CodeInfo("Enrolment without a trust file"),
+    Code.CONTROLLER_INSECURE: CodeInfo("The controller would be reached without TLS"),
+    Code.IDENTITY_BROKEN: CodeInfo("The device's identity cannot be used"),
+    Code.OTHER_CONTROLLER: CodeInfo("The controller is not the one that the trust file names"),
+    Code.SETTINGS_UNREADABLE: CodeInfo("The agent's settings cannot be read"),
+    Code.AGENT_NOT_RUNNING: CodeInfo("No agent runs on this state directory"),
+    Code.NO_FITTING_VARIANT: CodeInfo("The release has no variant that fits the device"),
+    Code.ARTIFACT_SIZE: CodeInfo("A file is not as long as the release says"),
+    Code.SLOT_OF_OTHER_RELEASE: CodeInfo("A release is assigned to a slot of another name"),
+    Code.REJECTED_BEFORE: CodeInfo("The release was taken back on this device before"),
+    Code.LOAD_TIMEOUT: CodeInfo("The candidate did not become ready in time"),
+    Code.GOLDEN_DROP: CodeInfo("The candidate loses too much accuracy on the golden set"),
+    Code.ROLLED_BACK_BY_HAND: CodeInfo("Somebody at the device rolled the release back"),
+    Code.OPERATION_WITHDRAWN: CodeInfo("The controller took the operation back"),
+    Code.OPERATION_REPLACED: CodeInfo("A newer operation replaced this one"),
+    Code.STATE_CRASH_LOOP: CodeInfo("The agent crashes again and again in one state"),
+    Code.NOTHING_TO_ROLL_BACK: CodeInfo("The slot has nothing to go back to"),
+    Code.SLOT_UNKNOWN: CodeInfo("The device has no such slot"),
+    Code.SERVE_FELL_BACK: CodeInfo("Serve went back from a release by itself"),
+    Code.SWITCH_TIMEOUT: CodeInfo("Serve did not switch to the candidate in time"),
+    Code.CONTROLLER_ANSWER: CodeInfo("The controller's answer cannot be used"),
+    Code.SERVE_NOT_STARTED: CodeInfo("Serve could not be started"),
     Code.RUNTIME_UNKNOWN: CodeInfo("There is no runtime plug-in of that name"),
     Code.RUNTIME_MISSING: CodeInfo("A runtime is not installed"),
     Code.MODEL_LOAD_FAILED: CodeInfo("A runtime cannot load a variant"),
@@ -333,6 +392,9 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.FRAME_INVALID: CodeInfo("A message between processes is malformed"),
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
+    Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
+    Code.DOWNLOAD_BROKEN: CodeInfo("A download broke off"),
+    Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),
     Code.DEMO_WORK_FOLDER: CodeInfo("The demo cannot use its work folder"),
     Code.DEMO_MODELS: CodeInfo("The demo's models are missing"),
     Code.DEMO_PROCESS: CodeInfo("A program of the demo did not start"),
