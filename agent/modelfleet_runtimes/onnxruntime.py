@@ -1,0 +1,74 @@
+"""ONNX Runtime on the CPU. The only importer of `onnxruntime` on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelfleet_core.release.contract import InputContract
+
+from .port import Session
+from .registry import installed_version, missing
+
+if TYPE_CHECKING:
+    from .binding import PhysicalArray
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRuntime:
+    """The plug-in `onnxruntime`."""
+
+    name: str = "onnxruntime"
+    package: str = "onnxruntime"
+    extra: str = "onnxruntime"
+    formats: tuple[str, ...] = (".onnx",)
+
+    def version(self) -> str | None:
+        """See `port.Runtime.version`."""
+        return installed_version(self.package)
+
+    def open(self, folder: Path, entry: str, contract: InputContract, threads: int = 1) -> Session:
+        """See `port.Runtime.open`."""
+        from .session import BoundSession, entry_path, load_failed
+
+        path = entry_path(folder, entry, self.formats, self.name)
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise missing(self) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        # Spinning threads would steal the time of the other processes of a small device.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the library raises many unrelated classes
+            raise load_failed(path, self.name, error) from error
+        return BoundSession(_Engine(session, contract), contract, f"{self.name} with {entry}")
+
+
+class _Engine:
+    """An `InferenceSession` behind the `Engine` port."""
+
+    def __init__(self, session: Any, contract: InputContract) -> None:
+        self._session: Any = session
+        self._wanted = [binding.physical.name for binding in contract.outputs]
+
+    def tensors(self) -> tuple[list[frozenset[str]], list[frozenset[str]]]:
+        inputs = [frozenset({item.name}) for item in self._session.get_inputs()]
+        return inputs, [frozenset({item.name}) for item in self._session.get_outputs()]
+
+    def infer(self, inputs: dict[str, PhysicalArray]) -> dict[str, PhysicalArray]:
+        return dict(zip(self._wanted, self._session.run(self._wanted, inputs), strict=True))
+
+    def release(self) -> None:
+        self._session = None
+
+
+plugin = OnnxRuntime()
