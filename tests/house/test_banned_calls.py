@@ -37,7 +37,7 @@ SLEEP = {"time.sleep"}
 ROOTS = ["*/main.py", "*/__main__.py", "*/bootstrap.py"]
 MAY: dict[str, list[str]] = {
     "clock": ["core/modelfleet_core/clock.py", *ROOTS],
-    "entropy": [*ROOTS],
+    "entropy": ["core/modelfleet_core/clock.py", *ROOTS],
     "environment": ["*/settings.py", *ROOTS],
     "sleep": ["core/modelfleet_core/clock.py"],
 }
