@@ -108,9 +108,14 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ReportBatch:
-    """At most `MAX_REPORTS` reports of one device."""
+    """At most `MAX_REPORTS` reports of one device.
+
+    `sent_unix_s` is the device's own, uncorrected clock at sending, the one its windows were cut by: the controller
+    shifts windows by the difference to its own clock, so a wrong clock makes evidence neither stale nor early.
+    """
 
     reports: tuple[Report, ...]
+    sent_unix_s: float | None = None
     schema: int = 1
 
 
