@@ -1,7 +1,7 @@
-"""What one device shall run: rollouts and baselines x device -> slot assignments. Pure; evaluated at every check-in.
+"""What one device shall run: rollouts and baselines x device -> slot assignments, at every check-in. Pure.
 
-Rule 1 (semantics section 1): a device belongs to a rollout through its selector, its class and its position below the
-cutoff; nothing is stored per device but what it told (its outcome).
+Rule 1 (semantics section 1): a device belongs to a rollout through its selector, its class and its position
+below the cutoff; nothing is stored per device but what it told (its outcome).
 Rule 2: who took part in a class that ended badly is told to go back (WITHDRAWN) until it says that it did.
 Rule 3: of two active rollouts on one slot the older wins; the other waits (semantics section 1, conflict).
 Rule 4: a device that failed, refused or came back in a rollout gets nothing more from it, only the baseline.
@@ -98,7 +98,7 @@ class Subject:
 
 
 def selects(match_labels: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Whether a device with `labels` carries all of `match_labels`; an empty selector selects every device."""
+    """Whether `labels` carry all of `match_labels`; an empty selector selects every device."""
     return all(labels.get(key) == value for key, value in match_labels.items())
 
 

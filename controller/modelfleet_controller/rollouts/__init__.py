@@ -1,0 +1,1 @@
+"""Rollouts: plans, verbs, views; the rules are in modelfleet_core.rollout."""

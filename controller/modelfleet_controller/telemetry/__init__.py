@@ -1,0 +1,1 @@
+"""Evidence and events of devices: stored once, summed for the gates."""
