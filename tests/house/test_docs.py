@@ -23,10 +23,37 @@ for _program in ("fleetctl", "modelfleet_agent", "modelfleet_controller"):
     pytest.importorskip(f"{_program}.main")
 
 # What else a page may tell the reader to type.
-FOREIGN = frozenset(
-    "cat cd chmod cosign cp curl docker git install journalctl jq ls mkdir model_signing pip pre-commit python "
-    "python3 rm scp ssh sudo systemctl tail useradd".split()
-)
+FOREIGN = {
+    *(
+        "cat",
+        "cd",
+        "chmod",
+        "cp",
+        "install",
+        "jq",
+        "ls",
+        "mkdir",
+        "rm",
+        "scp",
+        "ssh",
+        "sudo",
+        "tail",
+        "useradd",
+    ),
+    *(
+        "cosign",
+        "curl",
+        "docker",
+        "git",
+        "journalctl",
+        "model_signing",
+        "pip",
+        "pre-commit",
+        "python",
+        "python3",
+    ),
+    "systemctl",
+}
 METRIC = re.compile(r"modelfleet_[a-z0-9_]+")
 
 

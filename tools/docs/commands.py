@@ -72,12 +72,12 @@ def from_argparse(parser: argparse.ArgumentParser, path: str, text: str = "") ->
     options = []
     children: dict[str, Command] = {}
     for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        if isinstance(action.choices, dict):  # subparsers
+            texts = {choice.dest: choice.help or "" for choice in action._get_subactions()}
             for name, child in action.choices.items():
                 if name in texts:
                     children[name] = from_argparse(child, f"{path} {name}", texts[name])
-        elif not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS:
+        elif action.dest != "help" and action.help != argparse.SUPPRESS:
             is_argument = not action.option_strings
             metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
             value = "" if action.nargs == 0 else metavar
