@@ -53,6 +53,7 @@ def test_codes_are_named_not_spelled() -> None:
         if module.name == HOME:
             continue
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Constant) and re.fullmatch(r"MF-\d{4}", str(node.value)):
-                spelled.append(f"{module.path}:{node.lineno}: {node.value}")
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and isinstance(node, ast.Constant) and re.fullmatch(r"MF-\d{4}", text):
+                spelled.append(f"{module.path}:{node.lineno}: {text}")
     assert spelled == []

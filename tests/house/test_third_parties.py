@@ -39,6 +39,7 @@ ALLOWED: dict[str, list[str]] = {
     "openvino": ["modelfleet_runtimes.openvino*", "modelfleet_build.optimizers.openvino*"],
     "tflite_runtime": ["modelfleet_runtimes.tflite_legacy*"],
     "onnx": ["modelfleet_build*"],
+    "google": ["modelfleet_build.intake"],  # protobuf's DecodeError, which onnx lets through
     "flatbuffers": ["modelfleet_build.tflite*"],
     "nncf": ["modelfleet_build.optimizers.openvino*"],
     "ai_edge_quantizer": ["modelfleet_build.optimizers.litert*"],

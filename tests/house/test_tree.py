@@ -16,6 +16,8 @@ LARGEST_BYTES = 1_500_000
 LONGEST_MODULE = 500  # lines; one idea per module
 ADR_SECTIONS = ["## Context", "## Decision", "## Alternatives", "## Consequences", "**Negative:**"]
 PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\s+[A-Za-z0-9+/=\s]{40}")
+# Printed in a standard for everyone to test with: RFC 9421, appendix B.1.4.
+PUBLISHED = b"MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF"
 # Homes and registries of whoever wrote a line; examples use /var/lib/modelfleet and the like.
 OF_ONE_MACHINE = re.compile(
     rb"/(?:root|Users/\w+|home/(?!user\b|me\b)\w+)/|pypi" + rb"\.org|pythonhosted" + rb"\.org"
@@ -44,7 +46,7 @@ def test_no_large_file() -> None:
 
 
 def test_no_private_key() -> None:
-    assert [p for p in tracked() if PRIVATE_KEY.search(p.read_bytes())] == []
+    assert [p for p in tracked() if PRIVATE_KEY.search(p.read_bytes().replace(PUBLISHED, b""))] == []
 
 
 def test_nothing_of_one_machine() -> None:

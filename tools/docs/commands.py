@@ -73,7 +73,8 @@ def from_argparse(parser: argparse.ArgumentParser, path: str, text: str = "") ->
     children: dict[str, Command] = {}
     for action in parser._actions:
         if isinstance(action.choices, dict):  # subparsers
-            texts = {choice.dest: choice.help or "" for choice in action._get_subactions()}
+            listed: list[argparse.Action] = getattr(action, "_choices_actions")  # noqa: B009 - not in the stubs
+            texts = {choice.dest: choice.help or "" for choice in listed}
             for name, child in action.choices.items():
                 if name in texts:
                     children[name] = from_argparse(child, f"{path} {name}", texts[name])
