@@ -62,6 +62,7 @@ class Code(Enum):
     BUDGET_EXCEEDED = "MF-1440"
     VARIANT_NOT_FINITE = "MF-1441"
     BUILD_REPORT_UNREADABLE = "MF-1450"
+    BUILD_NOT_WRITTEN = "MF-1451"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -333,6 +334,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.BUDGET_EXCEEDED: CodeInfo("A variant loses more accuracy than the budget allows"),
     Code.VARIANT_NOT_FINITE: CodeInfo("A variant gives NaN where its parent does not"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
+    Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
