@@ -83,6 +83,7 @@ class StoredDevice:
     reports: int = 0
     stage: int = -1
     stage_reports: int = 0
+    mode_reports: int = 0
     candidate_answers: int = 0
     bytes_received: int = 0
     golden_total: int | None = None

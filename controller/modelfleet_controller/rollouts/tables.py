@@ -102,6 +102,7 @@ ROLLOUT_DEVICE = Table(
     Column("reports", Integer, nullable=False),
     Column("stage", Integer, nullable=False),
     Column("stage_reports", Integer, nullable=False),
+    Column("mode_reports", Integer, nullable=False),
     Column("candidate_answers", BigInteger, nullable=False),
     Column("bytes_received", BigInteger, nullable=False),
     Column("golden_total", Integer),
@@ -110,7 +111,10 @@ ROLLOUT_DEVICE = Table(
     Index("ix_rollout_device_outcome", "rollout_id", "device_class", "outcome"),
     Index("ix_rollout_device_device_id", "device_id"),
 )
-"""A row from the first event or report on; a device without a row is `not reached`."""
+"""A row from the first event or report on; a device without a row is `not reached`.
+
+`stage_reports`: windows of `stage` in whatever mode (silence); `mode_reports`: those in the stage's mode.
+"""
 
 BASELINE = Table(
     "baseline",
