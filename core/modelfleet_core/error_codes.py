@@ -203,6 +203,20 @@ class Code(Enum):
     DOWNLOAD_BROKEN = "MF-5011"
     CANCELLED = "MF-5012"
     # 60xx: command line
+    CLI_NO_CONTEXT = "MF-6001"
+    CLI_CONFIG_INVALID = "MF-6002"
+    CLI_ANSWER = "MF-6003"
+    CLI_FILE = "MF-6004"
+    CLI_EXISTS = "MF-6005"
+    CLI_CONFIRM = "MF-6006"
+    CLI_EXTRA_MISSING = "MF-6007"
+    CLI_PROGRAM_DIED = "MF-6008"
+    CLI_TRUST_UNKNOWN = "MF-6009"
+    CLI_TRUST_CHANGED = "MF-6010"
+    CLI_ARGUMENT = "MF-6011"
+    CLI_INSECURE = "MF-6012"
+    CLI_AMBIGUOUS = "MF-6013"
+    CLI_NO_SECRET = "MF-6014"
     DEMO_WORK_FOLDER = "MF-6050"
     DEMO_MODELS = "MF-6051"
     DEMO_PROCESS = "MF-6052"
@@ -397,6 +411,20 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.DOWNLOAD_BROKEN: CodeInfo("A download broke off"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),
+    Code.CLI_NO_CONTEXT: CodeInfo("No controller is chosen"),
+    Code.CLI_CONFIG_INVALID: CodeInfo("The command line's own configuration cannot be read"),
+    Code.CLI_ANSWER: CodeInfo("The controller gave an answer that is not understood"),
+    Code.CLI_FILE: CodeInfo("A file cannot be read or written"),
+    Code.CLI_EXISTS: CodeInfo("A file exists already and is not overwritten"),
+    Code.CLI_CONFIRM: CodeInfo("A confirmation is needed"),
+    Code.CLI_EXTRA_MISSING: CodeInfo("A part of Modelfleet is not installed"),
+    Code.CLI_PROGRAM_DIED: CodeInfo("A program that was started ended by itself"),
+    Code.CLI_TRUST_UNKNOWN: CodeInfo("This machine remembers no release keys of the controller"),
+    Code.CLI_TRUST_CHANGED: CodeInfo("The controller is not the one that is remembered"),
+    Code.CLI_ARGUMENT: CodeInfo("An argument is not understood"),
+    Code.CLI_INSECURE: CodeInfo("A secret would go over the network in the clear"),
+    Code.CLI_AMBIGUOUS: CodeInfo("A name fits several things"),
+    Code.CLI_NO_SECRET: CodeInfo("A token or passphrase is needed and none was given"),
     Code.DEMO_WORK_FOLDER: CodeInfo("The demo cannot use its work folder"),
     Code.DEMO_MODELS: CodeInfo("The demo's models are missing"),
     Code.DEMO_PROCESS: CodeInfo("A program of the demo did not start"),

@@ -39,6 +39,9 @@ def test_keys_stand_on_their_side_only(trusted: Trusted) -> None:
     refused(Code.KEY_WRONG_KIND, lambda: policy_of(swapped))
     mixed = replace(trusted.file, release_keys=(*trusted.file.release_keys, *trusted.file.director_keys))
     refused(Code.KEY_WRONG_KIND, lambda: policy_of(mixed))
+    foreign = replace(trusted.file, director_keys=(STRANGER.public().to_pem(),))
+    error = refused(Code.KEY_WRONG_KIND, lambda: policy_of(foreign))
+    assert "director" in error.happened
 
 
 @pytest.mark.parametrize(
