@@ -26,7 +26,8 @@ lint: setup ## format, lint, import contracts, rules of the house
 	@$(BIN)/ruff format --check --quiet $(CODE) || { $(BIN)/ruff format --diff --quiet $(CODE); exit 1; }
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q tests/house/test_banned_calls.py tests/house/test_third_parties.py
+	@$(BIN)/python -m pytest -q tests/house/test_banned_calls.py tests/house/test_third_parties.py \
+		tests/house/test_lean_agent.py tests/house/test_tree.py tests/house/test_error_codes.py
 
 format: setup ## put the sources into the house's format
 	@$(BIN)/ruff check --quiet --fix-only $(CODE)
