@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-_AMOUNT: Final = re.compile(r"(?P<number>\d{1,18}(?:\.\d{1,30})?)\s?(?P<unit>[A-Za-z%/]{1,8})")
+_AMOUNT: Final = re.compile(r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,30})?)\s?(?P<unit>[A-Za-z%/]{1,8})")
 _DURATIONS: Final = {"ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400"}
 _SIZES: Final = {
     "B": "1",
