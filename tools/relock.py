@@ -41,7 +41,7 @@ _COMMON = (
     "platform_python_implementation == 'CPython'",
     "(sys_platform == 'darwin' or sys_platform == 'linux')",
 )
-_FOREIGN = re.compile(r"https?://|^-|file:|/", re.MULTILINE)
+FOREIGN = re.compile(r"https?://|^-|file:|/", re.MULTILINE)
 
 
 def tidy(text: str) -> str:
@@ -77,7 +77,7 @@ def resolve(uv: str, options: list[str], upgrade: bool, name: str, folder: Path)
         command += ["-c", str(FOLDER / "dev.txt")]
     subprocess.run(command, check=True, cwd=ROOT)
     text = tidy(out.read_text())
-    if found := _FOREIGN.search(text):
+    if found := FOREIGN.search(text):
         raise SystemExit(f"requirements/{name} would name an address or an option: {found[0]!r}; not written")
     return text
 
