@@ -60,7 +60,9 @@ class LogicalTensor:
         if not self.name or len(self.name) > 256:
             raise ValueError("a tensor name has 1 to 256 characters")
         if not 1 <= len(self.shape) <= MAX_RANK:
-            raise ValueError(f"tensor {self.name!r} has rank {len(self.shape)}; 1 to {MAX_RANK} are supported")
+            raise ValueError(
+                f"tensor {self.name!r} has rank {len(self.shape)}; 1 to {MAX_RANK} are supported"
+            )
         if any(d < 1 for d in self.shape[1:]) or (self.shape[0] < 1 and self.shape[0] != BATCH):
             raise ValueError(f"tensor {self.name!r} has shape {self.shape}; only the first may be {BATCH}")
         if self.layout is not Layout.ANY and len(self.shape) != 4:
@@ -90,7 +92,9 @@ class PhysicalTensor:
         if self.dtype in (DType.INT8, DType.UINT8) and (
             self.scale is None or self.zero_point is None or not self.scale > 0
         ):
-            raise ValueError(f"physical tensor {self.name!r} is {self.dtype}: scale > 0 and zero_point are needed")
+            raise ValueError(
+                f"physical tensor {self.name!r} is {self.dtype}: scale > 0 and zero_point are needed"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,9 @@ class InputContract:
         """Names must be unique on the logical side."""
         for side in (self.inputs, self.outputs):
             if not 1 <= len(side) <= MAX_TENSORS:
-                raise ValueError(f"a contract has 1 to {MAX_TENSORS} tensors on each side, this one {len(side)}")
+                raise ValueError(
+                    f"a contract has 1 to {MAX_TENSORS} tensors on each side, this one {len(side)}"
+                )
             names = [b.logical.name for b in side]
             if len(set(names)) != len(names):
                 raise ValueError(f"logical tensor names repeat: {names}")

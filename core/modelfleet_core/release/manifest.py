@@ -52,7 +52,12 @@ class Artifact:
 
     def __post_init__(self) -> None:
         """Refuses names that leave the folder."""
-        if "/" in self.path or "\\" in self.path or self.path.startswith(".") or not 0 < len(self.path) <= 128:
+        if (
+            "/" in self.path
+            or "\\" in self.path
+            or self.path.startswith(".")
+            or not 0 < len(self.path) <= 128
+        ):
             raise ValueError(f"artifact path {self.path!r} is not a plain file name")
         if not is_digest(self.sha256):
             raise ValueError(f"artifact {self.path!r}: digest is not 64 lower-case hex characters")
@@ -144,7 +149,9 @@ class Variant:
         if not is_name(self.name) or not is_name(self.device_class):
             raise ValueError(f"variant {self.name!r} of class {self.device_class!r}: not a plain name")
         if not 1 <= len(self.files) <= MAX_FILES:
-            raise ValueError(f"variant {self.name!r} lists {len(self.files)} files; 1 to {MAX_FILES} are allowed")
+            raise ValueError(
+                f"variant {self.name!r} lists {len(self.files)} files; 1 to {MAX_FILES} are allowed"
+            )
         paths = [f.path for f in self.files]
         if len(set(paths)) != len(paths) or MANIFEST_NAME in paths:
             raise ValueError(f"variant {self.name!r}: file names repeat or name {MANIFEST_NAME}")

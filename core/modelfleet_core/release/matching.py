@@ -51,7 +51,8 @@ class VariantMatch:
 
 def version_key(text: str) -> tuple[int, ...]:
     """Numbers of a version in order, trailing zeros dropped: `1.17.0` -> (1, 17). Suffixes such as `rc1` count as
-    numbers after the dot release; enough for lower bounds of runtimes."""
+    numbers after the dot release; enough for lower bounds of runtimes.
+    """
     numbers = [int(n) for n in _NUMBERS.findall(text)[:8]]
     while numbers and numbers[-1] == 0:
         numbers.pop()
