@@ -1,0 +1,1 @@
+"""The clockwork that decides: loads, asks the engine, applies in one transaction."""
