@@ -47,7 +47,9 @@ def sha256_hex(data: bytes) -> Digest:
 
 
 def device_id(public_key: bytes) -> DeviceId:
-    """`dev_` + the first 32 hex characters of the sha256 of the raw 32-byte Ed25519 key (surfaces, Spelling)."""
+    """`dev_` + the first 32 hex characters of the sha256 of the raw 32-byte Ed25519 key (surfaces,
+    Spelling).
+    """
     return DeviceId("dev_" + hashlib.sha256(public_key).hexdigest()[:32])
 
 

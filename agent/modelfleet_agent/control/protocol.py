@@ -1,9 +1,10 @@
 """Supervisor <-> serve: what they say to each other (semantics section 5).
 
-Unix socket `serve.sock`, frames of a 4-byte big-endian length and msgpack, one request and one reply at a time.
-Level-triggered: the supervisor sends the whole desired slot table with a generation; serve answers with what is
-actually so. Serve forms the evidence windows and keeps closed ones until they are acknowledged, so evidence survives
-the supervisor's death. Serve's flip is the truth: when it fell back by itself, `SlotActual.active` says so.
+Unix socket `serve.sock`, frames of a 4-byte big-endian length and msgpack, one request and one reply at a
+time. Level-triggered: the supervisor sends the whole desired slot table with a generation; serve answers with
+what is actually so. Serve forms the evidence windows and keeps closed ones until they are acknowledged, so
+evidence survives the supervisor's death. Serve's flip is the truth: when it fell back by itself,
+`SlotActual.active` says so.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A variant on disk: `folder` is absolute and complete (release.json, contract.json, golden.npz, files)."""
+    """A variant on disk: `folder` is absolute and complete (release.json, contract.json, golden.npz,
+    files).
+    """
 
     release: str
     reference: str
@@ -44,8 +47,10 @@ class SlotDesired:
 
     Attributes:
         active: release id that shall answer real requests (one of the loaded), or None for an empty slot.
-        incumbent, candidate, previous: models that shall be loaded (previous and, on probation, incumbent stay warm).
-        mirror_to: release id that gets mirrored inputs (the candidate in shadow, the incumbent in reverse shadow).
+        incumbent, candidate, previous: models that shall be loaded (previous and, on probation, incumbent
+            stay warm).
+        mirror_to: release id that gets mirrored inputs (the candidate in shadow, the incumbent in reverse
+            shadow).
         mirror_share: share of real inputs mirrored (1.0 in shadow, `reverse_share` when live).
         operation: identity of the running operation; stands in every report. None = no evidence is formed.
         window_s: length of a window, seconds.
@@ -88,7 +93,9 @@ class ModelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """Outcome of the self-test against the recorded golden outputs; `reason` is a plain sentence when it failed."""
+    """Outcome of the self-test against the recorded golden outputs; `reason` is a plain sentence when it
+    failed.
+    """
 
     passed: bool
     samples: int
@@ -123,7 +130,8 @@ class SlotActual:
         fell_back: why serve itself went back from the candidate, or None.
         served, failed, dropped: requests since serve started.
         answers: release id -> real requests it answered.
-        swaps, worst_swap_gap_ms: number of flips; longest time in which a waiting request was not being worked on.
+        swaps, worst_swap_gap_ms: number of flips; longest time in which a waiting request was not being
+            worked on.
     """
 
     slot: str
@@ -151,7 +159,9 @@ class Actual:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `desired` for DESIRED; `acknowledged` for WINDOWS: all up to that cursor may be forgotten."""
+    """One request; `desired` for DESIRED; `acknowledged` for WINDOWS: all up to that cursor may be
+    forgotten.
+    """
 
     kind: Kind
     protocol: int = PROTOCOL

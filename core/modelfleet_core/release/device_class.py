@@ -1,4 +1,6 @@
-"""Device classes: kinds of device that run the same variants. Declarative; matched from facts, never typed by hand."""
+"""Device classes: kinds of device that run the same variants. Declarative; matched from facts, never typed by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from ..ids import is_name
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """What a device says about itself (or what `[facts.override]` says instead; then the name is in `overridden`).
+    """What a device says about itself (or what `[facts.override]` says instead; then the name is in
+    `overridden`).
 
     Attributes:
         architecture: `x86_64`, `aarch64`, `armv7l`, ...

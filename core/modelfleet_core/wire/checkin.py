@@ -1,7 +1,7 @@
 """`POST /v1/device/checkin`: the device says where it stands and is told what to do.
 
-Answers: 200 with `CheckinAnswer`, or 204 when the assignment that the device named in `If-None-Match` still holds.
-Every answer carries `Modelfleet-Poll-S` (seconds until the next check-in, already jittered).
+Answers: 200 with `CheckinAnswer`, or 204 when the assignment that the device named in `If-None-Match` still
+holds. Every answer carries `Modelfleet-Poll-S` (seconds until the next check-in, already jittered).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The one door for every JSON body, file and signed payload: strict decoding, canonical encoding.
 
-msgspec checks types strictly (no `"5"` for 5, no `NaN`), and every refusal becomes one of our errors. Unknown keys of
-wire bodies are ignored, so that an older side understands a newer one; files that people write go through
-`modelfleet_core.files` instead, which refuses them.
+msgspec checks types strictly (no `"5"` for 5, no `NaN`), and every refusal becomes one of our errors. Unknown
+keys of wire bodies are ignored, so that an older side understands a newer one; files that people write go
+through `modelfleet_core.files` instead, which refuses them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ class DeviceEvent:
         at: the device's (corrected) instant.
         operation, release, slot: what it is about.
         code, reason: of a refusal, failure or rollback; plain sentence.
-        hard: a hard stop in the sense of semantics section 2 (crash-loop, load, verify or self-test failure, watchdog).
+        hard: a hard stop in the sense of semantics section 2 (crash-loop, load, verify or self-test failure,
+            watchdog).
         numbers: counts worth keeping, for example `bytes_received`, `swap_gap_ms`.
     """
 
