@@ -100,27 +100,29 @@ class Chain:
             rejected=tuple(r for r in self.rejected if r != self.candidate.release),
         )
 
-    def reopen(self) -> Chain:
-        """The last committed operation is taken back: (incumbent, previous) as before it, its release on
-        the way out.
+    def reopen(self, operation: str = "") -> Chain:
+        """What was committed last is taken back: (incumbent, previous) as before it, its release on the way
+        out.
 
         Where the record of what was before is gone (it was used), the fallback takes the incumbent's place.
+
+        Args:
+            operation: what is closed by it; empty = the operation that was committed last.
 
         Raises:
             ValueError: there is nothing to go back to.
         """
         if not self.can_reopen():
             raise ValueError("nothing to go back to: no committed operation and no fallback")
-        if self.before is not None:
-            return replace(
-                self,
-                incumbent=self.before.incumbent,
-                previous=self.before.previous,
-                candidate=self.incumbent,
-                operation=self.before.operation,
-                before=None,
-            )
-        return replace(self, incumbent=self.previous, previous=None, candidate=self.incumbent)
+        before = self.before
+        return replace(
+            self,
+            incumbent=self.previous if before is None else before.incumbent,
+            previous=None if before is None else before.previous,
+            candidate=self.incumbent,
+            operation=operation or (None if before is None else before.operation),
+            before=None,
+        )
 
     def reject(self) -> Chain:
         """The candidate is out of serve: it goes to `rejected`, its operation is closed."""
@@ -171,7 +173,7 @@ def move(
     Args:
         position: where the slot stands.
         event: what happened; `ASSIGNED` needs the operation's identity and what it brings.
-        operation: identity of the operation that begins.
+        operation: identity of the operation that begins, or of the committed one that is taken back.
         candidate: what it brings.
 
     Raises:
@@ -185,7 +187,7 @@ def move(
             raise ValueError("an operation needs an identity and a release")
         chain = chain.begin(operation, candidate)
     elif position.state is State.IDLE:
-        chain = chain.reopen()
+        chain = chain.reopen(operation)
     elif state is State.CLEANING:
         if position.state is State.COMMITTING:
             chain = chain.commit()

@@ -85,6 +85,12 @@ def test_a_committed_operation_can_be_withdrawn() -> None:
     assert back.chain.closed == ("op-c",)
 
 
+def test_a_withdrawal_closes_the_operation_it_names() -> None:
+    start = committed(committed(Position(), "op-a", A), "op-b", B)
+    back = run(move(start, Event.WITHDRAWN, operation="op-other"), Event.DONE, Event.DONE)
+    assert back.chain.closed == ("op-other",)
+
+
 def test_withdrawing_the_first_install_leaves_the_slot_empty() -> None:
     back = run(committed(Position(), "op-a", A), Event.WITHDRAWN, Event.DONE, Event.DONE)
     assert back.chain.incumbent is None
