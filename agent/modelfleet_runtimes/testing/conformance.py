@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ import pytest
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import InputContract
-
 from modelfleet_runtimes.binding import FloatArray
 from modelfleet_runtimes.port import Runtime
 
@@ -138,7 +138,7 @@ class RuntimeConformance:
         session = runtime.open(case.folder, case.entry, case.contract)
         good = _row(case.inputs, 0)
         name = next(iter(good))
-        bad: dict[str, dict[str, FloatArray]] = {
+        bad: dict[str, dict[str, Any]] = {
             "missing": {},
             "unknown name": {**good, "no such input": good[name]},
             "wrong dtype": {**good, name: good[name].astype(np.float64)},

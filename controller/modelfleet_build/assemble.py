@@ -1,0 +1,145 @@
+"""Writes the release folder: every variant complete, all at once or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from modelfleet_build.cache import file_digest
+from modelfleet_build.datasets import Dataset
+from modelfleet_build.report import REPORT_NAME, BuildReport
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import WorldError
+from modelfleet_core.ids import ReleaseId, sha256_hex
+from modelfleet_core.release.contract import InputContract
+from modelfleet_core.release.manifest import (
+    CONTRACT_NAME,
+    GOLDEN_NAME,
+    MANIFEST_NAME,
+    Artifact,
+    Manifest,
+)
+from modelfleet_core.wire import codec
+from modelfleet_runtimes import golden as golden_set
+
+VARIANTS = "variants"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Folders of a running build, beside the release folder so that the last step is a rename.
+
+    Attributes:
+        root: Removed when the build ends, however it ends.
+        release: Becomes the release folder.
+    """
+
+    root: Path
+    release: Path
+
+    def folder(self, name: str) -> Path:
+        """A new empty folder for a child process or files between steps."""
+        path = self.root / name
+        path.mkdir()
+        return path
+
+    def variant(self, name: str) -> Path:
+        """A new empty variant folder."""
+        path = self.release / VARIANTS / name
+        path.mkdir(parents=True)
+        return path
+
+
+@contextmanager
+def workspace(output: Path) -> Iterator[Workspace]:
+    """Make a workspace for a release that shall become `output`; disk errors become ours.
+
+    Raises:
+        WorldError: MF-5001, the disk is full; MF-1451, the folder cannot be written.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        root = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+    except OSError as error:
+        raise _disk(output, error) from error
+    try:
+        space = Workspace(root, root / "release")
+        space.release.mkdir()
+        yield space
+    except OSError as error:
+        raise _disk(output, error) from error
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def complete_variant(
+    folder: Path, contract: InputContract, data: Dataset, recorded: npt.NDArray[np.float32]
+) -> tuple[Artifact, ...]:
+    """Add contract and golden set to a folder that holds the runtime's files; returns all files."""
+    (folder / CONTRACT_NAME).write_bytes(codec.pretty(contract))
+    with (folder / GOLDEN_NAME).open("wb") as file:
+        golden_set.write(file, data.stored, data.scale, data.labels, recorded)
+    return artifacts(folder)
+
+
+def artifacts(folder: Path) -> tuple[Artifact, ...]:
+    """Every file of a variant folder, sorted by name."""
+    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_NAME)
+    return tuple(Artifact(path.name, file_digest(path), path.stat().st_size) for path in files)
+
+
+def write_manifest(space: Workspace, manifest: Manifest) -> ReleaseId:
+    """Write `release.json` at the top and into every variant folder; returns the release id.
+
+    Variant folders that the manifest does not name are removed.
+    """
+    data = codec.pretty(manifest)
+    (space.release / MANIFEST_NAME).write_bytes(data)
+    names = {variant.name for variant in manifest.variants}
+    for folder in (space.release / VARIANTS).iterdir():
+        if folder.name in names:
+            (folder / MANIFEST_NAME).write_bytes(data)
+        else:
+            shutil.rmtree(folder)
+    return ReleaseId(sha256_hex(data))
+
+
+def publish(space: Workspace, report: BuildReport, output: Path) -> None:
+    """Write the report and make the release appear at `output`, durable, in one step.
+
+    Raises:
+        OSError: `output` came into being meanwhile, or the disk fails.
+    """
+    (space.release / REPORT_NAME).write_bytes(codec.pretty(report))
+    for path in sorted(space.release.rglob("*")):
+        _sync(path)
+    _sync(space.release)
+    os.rename(space.release, output)
+    _sync(output.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _disk(output: Path, error: OSError) -> WorldError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return WorldError(
+        Code.DISK_FULL if full else Code.BUILD_NOT_WRITTEN,
+        f"the release folder {output} cannot be written: {error.strerror or error}",
+        expected="a writable folder with room for the variants",
+        todo="make room, or choose another folder; nothing was left behind",
+    )

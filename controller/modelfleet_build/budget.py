@@ -1,0 +1,130 @@
+"""Which variants are good enough, and which of them is the best for its class. Pure; always with a sentence.
+
+Rules:
+1. A variant is refused when it loses more points of the metric than the budget allows, against the float
+   parent: the given ONNX model in ONNX Runtime, on the same samples.
+2. A variant is refused when it gives answers that are not finite on more samples than the float parent does.
+   A parent that itself does so is no reason to refuse: the variant is measured against its own parent, and
+   the report warns.
+3. Objective latency: the float variant of the class, unless another is faster beyond the noise: the 90th
+   percentile of its ratio is below 1 and below the 10th percentile of the float variant against itself. Of
+   several, the one with the smallest median ratio.
+4. Objective size: the smallest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelfleet_build.child.jobs import Spread
+from modelfleet_build.quality import METRIC, Quality
+from modelfleet_build.request import Objective
+from modelfleet_core.error_codes import Code
+
+# Differences of two shares of a whole number of samples carry rounding errors far below one sample.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRefusal:
+    """Why a variant is not good enough."""
+
+    code: Code
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant within the budget.
+
+    Attributes:
+        name: Name of the variant.
+        size_bytes: Size of its runtime files.
+        ratio: Time / time of the float variant of the class; None for that itself.
+        control: The float variant against itself, measured in the same rounds.
+    """
+
+    name: str
+    size_bytes: int
+    ratio: Spread | None
+    control: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Variants from the best to the last, and why the first is first."""
+
+    order: tuple[str, ...]
+    why: str
+
+
+def drop_points(quality: Quality, parent: Quality) -> float:
+    """Loss against the parent in points (negative = better)."""
+    return 100.0 * (parent.value - quality.value)
+
+
+def judge(quality: Quality, parent: Quality, max_drop_points: float) -> BudgetRefusal | None:
+    """Rules 1 and 2; None = within the budget."""
+    if quality.not_finite > parent.not_finite:
+        return BudgetRefusal(
+            Code.VARIANT_NOT_FINITE,
+            f"gives NaN, infinite values or errors on {quality.not_finite} of {quality.samples} validation "
+            f"samples, its float parent on {parent.not_finite}",
+        )
+    drop = drop_points(quality, parent)
+    if drop > max_drop_points + _ROUNDING:
+        from_to = f"{100 * parent.value:.2f} % to {100 * quality.value:.2f} %"
+        worth = f"one of the {quality.samples} samples is worth {100.0 / quality.samples:.2f}"
+        return BudgetRefusal(
+            Code.BUDGET_EXCEEDED,
+            f"loses {drop:.2f} points of {METRIC} ({from_to}; {worth}); the budget is {max_drop_points:g}",
+        )
+    return None
+
+
+def choose(candidates: list[Candidate], objective: Objective) -> Choice:
+    """Rules 3 and 4.
+
+    Args:
+        candidates: At least one, the float variant of the class (without a ratio) among them.
+        objective: What "best" means.
+    """
+    if objective is Objective.SIZE:
+        order = sorted(candidates, key=lambda item: (item.size_bytes, item.name))
+        return Choice(
+            tuple(item.name for item in order),
+            f"{order[0].name} is the smallest ({order[0].size_bytes} bytes)",
+        )
+    floats = [item for item in candidates if item.ratio is None]
+    faster = sorted(
+        (item for item in candidates if _is_faster(item)), key=lambda item: (_median(item), item.name)
+    )
+    rest = [item for item in candidates if item not in faster and item not in floats]
+    order = [*faster, *floats, *sorted(rest, key=lambda item: (_median(item), item.name))]
+    return Choice(tuple(item.name for item in order), _why(order, faster, rest))
+
+
+def _is_faster(item: Candidate) -> bool:
+    return item.ratio is not None and item.ratio.high < min(1.0, item.control.low)
+
+
+def _median(item: Candidate) -> float:
+    return item.ratio.median if item.ratio is not None else 1.0
+
+
+def _why(order: list[Candidate], faster: list[Candidate], rest: list[Candidate]) -> str:
+    best = order[0]
+    if faster and best.ratio is not None:
+        return (
+            f"{best.name} takes {best.ratio.median:.2f} of the float variant's time "
+            f"[{best.ratio.low:.2f} to {best.ratio.high:.2f}]"
+        )
+    if not rest:
+        return f"{best.name}: the class has no other variant within the budget"
+    other = rest[0]
+    assert other.ratio is not None
+    return (
+        f"{best.name}: {other.name} is not faster beyond the noise, it takes {other.ratio.median:.2f} of the "
+        f"time [{other.ratio.low:.2f} to {other.ratio.high:.2f}; float against itself "
+        f"{other.control.low:.2f} to {other.control.high:.2f}]"
+    )

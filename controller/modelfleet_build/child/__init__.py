@@ -1,0 +1,1 @@
+"""Converters and runtimes in processes of their own: killable, limited, and gone when the builder is."""

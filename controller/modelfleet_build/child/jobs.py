@@ -1,0 +1,156 @@
+"""What the builder and its child process tell each other: one job file in, one result file out.
+
+Progress goes over a pipe, one JSON line each. Paths are absolute and chosen by the builder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modelfleet_build.facts import ModelFacts
+from modelfleet_build.port import Converted, Recipe
+from modelfleet_core.release.contract import InputContract
+
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+MAX_RESULT_BYTES = 4 * 1024 * 1024
+
+
+class Blame(StrEnum):
+    """Root class of an error that crossed the process boundary."""
+
+    CALLER = "caller"
+    INTEGRITY = "integrity"
+    WORLD = "world"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildError:
+    """One of our errors as data."""
+
+    blame: Blame
+    code: str
+    happened: str
+    expected: str
+    todo: str
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeJob:
+    """Take the model `source` in, as one file `target`."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertJob:
+    """Run an optimizer (`module:attribute`)."""
+
+    optimizer: str
+    model: str
+    facts: ModelFacts
+    recipe: Recipe
+    calibration: str | None
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loadable:
+    """A variant as a runtime opens it."""
+
+    runtime: str
+    folder: str
+    entry: str
+    contract: InputContract
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureJob:
+    """Run a variant in its real runtime.
+
+    Attributes:
+        target: The variant.
+        reference: The float parent of its class, None where the target is that itself.
+        validation, golden: Files of `arrays.write_inputs`.
+        answers: `.npz` to write: `validation` and `golden`, the first output for each sample; NaN where the
+            runtime failed.
+        rounds, calls_per_round, latency_s: See `request.Limits`.
+        seed: Of the order of calls and the choice of inputs.
+    """
+
+    target: Loadable
+    reference: Loadable | None
+    validation: str
+    golden: str
+    answers: str
+    rounds: int
+    calls_per_round: int
+    latency_s: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and 10th and 90th percentile over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a `MeasureJob` found.
+
+    Attributes:
+        failed: Validation samples on which the runtime raised an error.
+        rss_bytes: Peak resident memory after validation and golden set, one model loaded; None = unknown.
+        latency_us: Median time of one call with one sample, microseconds.
+        ratio: Time of the target / time of the reference; None without a reference.
+        control: Time of a second copy of the reference / the reference (A/A): what the machine's noise does.
+        rounds: Rounds that were run.
+    """
+
+    failed: int
+    rss_bytes: int | None
+    latency_us: float
+    ratio: Spread | None
+    control: Spread
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Exactly one of the three is set.
+
+    Attributes:
+        folder: Working folder of the child; it writes nothing outside it but what the job names.
+        data_limit_bytes: Hard limit of private memory (RLIMIT_DATA).
+        nice: Added to the niceness.
+    """
+
+    folder: str
+    data_limit_bytes: int
+    nice: int = 0
+    intake: IntakeJob | None = None
+    convert: ConvertJob | None = None
+    measure: MeasureJob | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Exactly one is set."""
+
+    error: ChildError | None = None
+    intake: ModelFacts | None = None
+    convert: Converted | None = None
+    measure: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of progress."""
+
+    text: str

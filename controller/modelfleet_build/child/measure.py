@@ -1,0 +1,120 @@
+"""Runs a variant in its real runtime: answers, memory, and latency against its float parent.
+
+Latency is compared, never measured alone: in every round the models are called in turn, in random order, on
+the same inputs, so that whatever else the machine does strikes all of them. The parent takes part twice; what
+its two copies seem to differ by is the noise that a real difference has to exceed.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from modelfleet_build.arrays import read_inputs
+from modelfleet_build.child.jobs import Loadable, Measured, MeasureJob, Spread
+from modelfleet_build.port import Tell
+from modelfleet_core.clock import Clock
+from modelfleet_core.errors import ModelfleetError
+from modelfleet_runtimes import registry
+from modelfleet_runtimes.port import Session
+
+FloatArray = npt.NDArray[np.float32]
+
+_WARM_UP = 5
+_MIN_ROUNDS = 3
+_STATUS = Path("/proc/self/status")
+
+
+def measure(job: MeasureJob, clock: Clock, tell: Tell) -> Measured:
+    """Run the job.
+
+    Raises:
+        ModelfleetError: The target or the reference cannot be loaded, or fails while latency is measured.
+    """
+    target = _open(job.target)
+    validation, golden = read_inputs(Path(job.validation)), read_inputs(Path(job.golden))
+    tell(f"answering {len(validation)} validation and {len(golden)} golden samples")
+    answers, failed = _answers(target, validation)
+    recorded, _ = _answers(target, golden)
+    with Path(job.answers).open("wb") as file:
+        np.savez(file, validation=answers, golden=recorded)
+    rss = peak_rss()
+    reference = _open(job.reference) if job.reference is not None else target
+    control = _open(job.reference or job.target)
+    tell("comparing latency with the float parent")
+    sessions = [reference, control] if job.reference is None else [reference, control, target]
+    times = _rounds(sessions, validation, job, clock)
+    ratio = _spread(times[:, 2] / times[:, 0]) if job.reference is not None else None
+    return Measured(
+        failed=failed,
+        rss_bytes=rss,
+        latency_us=float(np.median(times[:, -1]) * 1e6) if ratio else float(np.median(times[:, 0]) * 1e6),
+        ratio=ratio,
+        control=_spread(times[:, 1] / times[:, 0]),
+        rounds=len(times),
+    )
+
+
+def peak_rss() -> int | None:
+    """Peak resident memory of this process in bytes, None where the system does not tell.
+
+    Not `getrusage`: its maximum survives exec and would be that of the builder.
+    """
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _open(item: Loadable) -> Session:
+    return registry.load(item.runtime).open(Path(item.folder), item.entry, item.contract, threads=1)
+
+
+def _answers(session: Session, inputs: FloatArray) -> tuple[FloatArray, int]:
+    """First output for every sample, NaN rows where the runtime failed, and how many those are."""
+    name = session.contract.inputs[0].logical.name
+    shape = session.contract.outputs[0].logical.shape[1:]
+    answers = np.full((len(inputs), *shape), np.nan, np.float32)
+    failed = 0
+    for row in range(len(inputs)):
+        try:
+            answers[row] = next(iter(session.run({name: inputs[row : row + 1]}).values()))[0]
+        except ModelfleetError:
+            failed += 1
+    return answers, failed
+
+
+def _rounds(
+    sessions: list[Session], inputs: FloatArray, job: MeasureJob, clock: Clock
+) -> npt.NDArray[np.float64]:
+    """[rounds, sessions] seconds: the median of each session's calls in each round."""
+    name = sessions[0].contract.inputs[0].logical.name
+    chance = random.Random(job.seed)
+    order = list(range(len(sessions)))
+    for session in sessions:
+        for row in range(_WARM_UP):
+            session.run({name: inputs[row % len(inputs)][None]})
+    deadline = clock.monotonic() + job.latency_s
+    rounds: list[list[float]] = []
+    while len(rounds) < job.rounds and (len(rounds) < _MIN_ROUNDS or clock.monotonic() < deadline):
+        times: list[list[float]] = [[] for _ in sessions]
+        for _ in range(job.calls_per_round):
+            request = {name: inputs[chance.randrange(len(inputs))][None]}
+            chance.shuffle(order)
+            for index in order:
+                begun = clock.monotonic()
+                sessions[index].run(request)
+                times[index].append(clock.monotonic() - begun)
+        rounds.append([float(np.median(item)) for item in times])
+    return np.asarray(rounds, np.float64)
+
+
+def _spread(ratios: npt.NDArray[np.float64]) -> Spread:
+    low, median, high = (float(item) for item in np.percentile(ratios, (10, 50, 90)))
+    return Spread(median, low, high)

@@ -1,0 +1,169 @@
+"""What a build is asked for, checked at the door."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import CallerError
+from modelfleet_core.ids import is_name, is_version
+from modelfleet_core.release.device_class import SHIPPED, DeviceClass
+from modelfleet_core.release.manifest import Precision, Task
+
+MIB = 1024 * 1024
+FLOATS = (Precision.FP32, Precision.FP16)
+
+
+class Objective(StrEnum):
+    """What the best variant of a class is, among those within the budget."""
+
+    LATENCY = "latency"
+    SIZE = "size"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a child process may take, and how much is measured.
+
+    Attributes:
+        convert_s: Seconds for one conversion.
+        measure_s: Seconds for one measurement.
+        memory_bytes: Resident memory of a child and its children.
+        validation_samples: Validation samples used at most, from the first.
+        calibration_samples: Calibration samples used at most, from the first.
+        rounds: Rounds of the latency comparison.
+        calls_per_round: Calls of each model in a round.
+        latency_s: Seconds after which no further round is started.
+    """
+
+    convert_s: float = 900.0
+    measure_s: float = 900.0
+    memory_bytes: int = 4096 * MIB
+    validation_samples: int = 2000
+    calibration_samples: int = 256
+    rounds: int = 20
+    calls_per_round: int = 12
+    latency_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """One build: a model, its data, the classes, the budget.
+
+    Attributes:
+        model: The ONNX file.
+        name: Name of the release; also the slot it fills on devices.
+        version: Version of the release.
+        classes: Names of the device classes to build for.
+        validation: `.npz` with `images` and `labels`, used for the budget.
+        output: Release folder to write; must not exist.
+        calibration: `.npz` with `images`, needed for int8.
+        golden: `.npz` with `images` and `labels` for the devices; absent = set apart from the validation set.
+        task: What the model does.
+        max_drop_points: Largest loss of the metric against the float parent, in points (0 to 100).
+        objective: What "best" means among the variants within the budget.
+        precisions: Instead of those of the classes.
+        known_classes: Every class that may be named.
+        cache: Folder of converted variants, None = convert everything.
+        limits: See `Limits`.
+        nice: Added to the children's niceness, 0 to 19.
+        labels: Free words for the manifest.
+    """
+
+    model: Path
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    validation: Path
+    output: Path
+    calibration: Path | None = None
+    golden: Path | None = None
+    task: Task = Task.CLASSIFICATION
+    max_drop_points: float = 1.0
+    objective: Objective = Objective.LATENCY
+    precisions: tuple[Precision, ...] | None = None
+    known_classes: tuple[DeviceClass, ...] = SHIPPED
+    cache: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    nice: int = 0
+    labels: tuple[str, ...] = ()
+
+
+def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
+    """Refuse a request that cannot be built; returns its classes.
+
+    Raises:
+        CallerError: MF-1423 (name, version, budget), MF-1420 (class), MF-1421 (precision), MF-1422 (output),
+            MF-4008 (task).
+    """
+    if not is_name(request.name) or not is_version(request.version):
+        raise _refused(
+            f"the release is called {request.name!r}:{request.version!r}",
+            "a name of lower-case letters, digits, '.', '_', '-', and a version of these, capitals and '+'",
+        )
+    if not 0 <= request.max_drop_points <= 100:
+        raise _refused(f"the budget is {request.max_drop_points:g} points", "0 to 100 points")
+    if not 0 <= request.nice <= 19:
+        raise _refused(f"nice is {request.nice}", "0 to 19")
+    if request.task is not Task.CLASSIFICATION:
+        raise CallerError(
+            Code.TASK_NOT_SUPPORTED,
+            f"models for {request.task.value} cannot be measured against their parent yet",
+            expected=Task.CLASSIFICATION.value,
+            todo="use a newer version of Modelfleet",
+        )
+    if request.output.exists():
+        raise CallerError(
+            Code.BUILD_OUTPUT_EXISTS,
+            f"{request.output} exists already",
+            expected="a folder that is not there yet; a release is never overwritten",
+            todo="choose another folder, or remove this one",
+        )
+    if not request.classes:
+        raise _refused("no device class is named", "at least one class")
+    return tuple(_class(name, request.known_classes) for name in dict.fromkeys(request.classes))
+
+
+def precisions_of(device_class: DeviceClass, wanted: tuple[Precision, ...] | None) -> tuple[Precision, ...]:
+    """Precisions to try for a class, float first.
+
+    A float variant is always among them: it is what the others are compared with, and stays available.
+
+    Raises:
+        CallerError: MF-1421, the class names a precision that does not exist.
+    """
+    try:
+        given = wanted if wanted is not None else tuple(Precision(item) for item in device_class.precisions)
+    except ValueError as error:
+        raise CallerError(
+            Code.BUILD_PRECISION,
+            f"class {device_class.name} lists the precisions {', '.join(device_class.precisions)}",
+            expected=f"some of {', '.join(item.value for item in Precision)}",
+            todo="correct the device class (`fleetctl class apply -f`)",
+        ) from error
+    unique = tuple(dict.fromkeys(given))
+    if not any(item in FLOATS for item in unique):
+        unique = (Precision.FP32, *unique)
+    return tuple(sorted(unique, key=lambda item: item not in FLOATS))
+
+
+def _class(name: str, known: Iterable[DeviceClass]) -> DeviceClass:
+    by_name = {item.name: item for item in known}
+    if name in by_name:
+        return by_name[name]
+    nearest = difflib.get_close_matches(name, by_name, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    raise CallerError(
+        Code.BUILD_CLASS_UNKNOWN,
+        f"there is no device class {name!r}",
+        expected=f"one of {', '.join(sorted(by_name))}",
+        todo=f"{hint}`fleetctl class list` shows the classes, `fleetctl class apply -f` adds one",
+    )
+
+
+def _refused(happened: str, expected: str) -> CallerError:
+    return CallerError(Code.BUILD_REQUEST, happened, expected=expected, todo="correct the option")

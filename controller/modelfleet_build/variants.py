@@ -1,0 +1,199 @@
+"""Makes and measures one variant: cache or converter, then the real runtime, each in a child process."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from modelfleet_build import registry
+from modelfleet_build.arrays import read_answers
+from modelfleet_build.assemble import Workspace
+from modelfleet_build.cache import Cache, Key
+from modelfleet_build.child import runner
+from modelfleet_build.child.jobs import ConvertJob, Job, Loadable, Measured, MeasureJob
+from modelfleet_build.facts import ModelFacts
+from modelfleet_build.port import Converted, Recipe
+from modelfleet_build.progress import Happening, Meter, Step
+from modelfleet_build.registry import OptimizerPoint
+from modelfleet_build.request import Limits
+from modelfleet_core.clock import Clock
+
+FloatArray = npt.NDArray[np.float32]
+
+_SEED = 1797
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What every variant of a build is made from.
+
+    Attributes:
+        model: The single-file model.
+        facts: Of the model.
+        calibration: File of the calibration samples, None where there are none.
+        calibration_digest: Identity of those samples.
+        validation, golden: Files of the samples to answer.
+    """
+
+    model: Path
+    facts: ModelFacts
+    calibration: Path | None
+    calibration_digest: str | None
+    validation: Path
+    golden: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A converted variant on disk.
+
+    Attributes:
+        loadable: How to open it.
+        recipe: How it was made.
+        tools: With what.
+        size_bytes: Size of the runtime's files.
+        converted: What the converter said.
+        seconds: Time the conversion took.
+        cached: It came from the cache.
+    """
+
+    loadable: Loadable
+    recipe: Recipe
+    tools: dict[str, str]
+    size_bytes: int
+    converted: Converted
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a variant answered and how it ran.
+
+    Attributes:
+        validation, golden: First output for every sample.
+        measured: Latency and memory.
+        seconds: Time the measurement took.
+    """
+
+    validation: FloatArray
+    golden: FloatArray
+    measured: Measured
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Runs the child processes of one build."""
+
+    space: Workspace
+    limits: Limits
+    nice: int
+    cache: Cache | None
+    clock: Clock
+    meter: Meter
+
+    def convert(
+        self, name: str, point: OptimizerPoint, recipe: Recipe, material: Material, folder: Path
+    ) -> Made:
+        """Fill `folder` with the runtime's files of a variant.
+
+        Raises:
+            ModelfleetError: The conversion was refused, failed, or was killed.
+        """
+        begun = self.clock.monotonic()
+        optimizer = point.load()
+        tools = registry.tools(optimizer)
+        key = Key(
+            material.facts.model_sha256,
+            material.facts,
+            recipe,
+            material.calibration_digest if recipe.needs_calibration else None,
+            point.value,
+            tools,
+        )
+        converted = self._from_cache(name, key, folder)
+        cached = converted is not None
+        if converted is None:
+            converted = self._convert(name, point, recipe, material, folder)
+            if self.cache is not None:
+                self.cache.store(key, converted, folder)
+        loadable = Loadable(optimizer.runtime, str(folder), converted.entry, converted.contract)
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        return Made(loadable, recipe, tools, size, converted, self.clock.monotonic() - begun, cached)
+
+    def measure(self, name: str, target: Loadable, reference: Loadable | None, material: Material) -> Answers:
+        """Run a variant in its runtime, beside the float variant of its class.
+
+        Raises:
+            ModelfleetError: It cannot be loaded, fails, or was killed.
+        """
+        begun = self.clock.monotonic()
+        folder = self.space.folder(f"measure-{name}")
+        answers = folder / "answers.npz"
+        job = MeasureJob(
+            target=target,
+            reference=reference,
+            validation=str(material.validation),
+            golden=str(material.golden),
+            answers=str(answers),
+            rounds=self.limits.rounds,
+            calls_per_round=self.limits.calls_per_round,
+            latency_s=self.limits.latency_s,
+            seed=_SEED,
+        )
+        allowance = runner.Allowance(self.limits.measure_s, self.limits.memory_bytes)
+        result = runner.run(
+            Job(folder=str(folder), data_limit_bytes=0, nice=self.nice, measure=job),
+            allowance,
+            self.clock,
+            lambda text: self.meter.going_on(Step.MEASURE, name, text),
+        )
+        assert result.measure is not None
+        validation, golden = read_answers(answers)
+        shutil.rmtree(folder)
+        return Answers(validation, golden, result.measure, self.clock.monotonic() - begun)
+
+    def _from_cache(self, name: str, key: Key, folder: Path) -> Converted | None:
+        if self.cache is None:
+            return None
+        found = self.cache.fetch(key, folder)
+        if found.damaged:
+            self.meter.going_on(Step.CONVERT, name, found.damaged)
+        return found.converted
+
+    def _convert(
+        self, name: str, point: OptimizerPoint, recipe: Recipe, material: Material, folder: Path
+    ) -> Converted:
+        work = self.space.folder(f"convert-{name}")
+        files = work / "files"
+        files.mkdir()
+        calibration = material.calibration if recipe.needs_calibration else None
+        job = ConvertJob(
+            optimizer=point.value,
+            model=str(material.model),
+            facts=material.facts,
+            recipe=recipe,
+            calibration=str(calibration) if calibration is not None else None,
+            folder=str(files),
+        )
+        result = runner.run(
+            Job(folder=str(work), data_limit_bytes=0, nice=self.nice, convert=job),
+            runner.Allowance(self.limits.convert_s, self.limits.memory_bytes),
+            self.clock,
+            lambda text: self.meter.going_on(Step.CONVERT, name, text),
+        )
+        assert result.convert is not None
+        for path in sorted(files.iterdir()):
+            path.rename(folder / path.name)
+        shutil.rmtree(work)
+        return result.convert
+
+
+def finished_how(made: Made) -> Happening:
+    """How the progress calls a conversion that ended well."""
+    return Happening.CACHED if made.cached else Happening.DONE
