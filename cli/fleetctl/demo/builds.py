@@ -12,7 +12,7 @@ from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
 
-from .fleet import CLASSES, SLOT
+from .fleet import SLOT
 from .places import Models, Places
 from .processes import Command, Processes, Program, tail
 from .screen import Screen
@@ -41,8 +41,15 @@ class Builds:
     """The release folders of the demo. `folder(version)` waits until that one is built."""
 
     def __init__(
-        self, places: Places, models: Models, processes: Processes, screen: Screen, clock: Clock
+        self,
+        places: Places,
+        models: Models,
+        processes: Processes,
+        screen: Screen,
+        clock: Clock,
+        classes: Sequence[str],
     ) -> None:
+        self._classes = tuple(classes)
         self._places = places
         self._models = models
         self._processes = processes
@@ -130,7 +137,7 @@ class Builds:
             "--version",
             job.version,
         ]
-        for name in CLASSES:
+        for name in self._classes:
             command += ["--class", name]
         for precision in job.precisions:
             command += ["--precision", precision]

@@ -19,7 +19,6 @@ from modelfleet_core.clock import SystemClock
 
 from . import report as reports
 from .builds import Job
-from .kills import REBUILT, rebuilt_from
 from .places import Models, camera_program, find_models, make
 from .processes import Processes
 from .report import Report
@@ -103,12 +102,7 @@ def run(
 
 def _jobs(models: Models, numbers: tuple[int, ...]) -> tuple[Job, ...]:
     """What builds behind the scenes, in the order of need."""
-    return tuple(
-        Job(REBUILT, models.model(rebuilt_from()), ("fp32",))
-        if version == REBUILT
-        else Job(version, models.model(version))
-        for version in needed(numbers)
-    )
+    return tuple(Job(version, models.model(version)) for version in needed(numbers))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,6 @@ SPECS = (
     Spec("litert-1", "litert", "arm-litert", "aarch64"),
     Spec("litert-2", "litert", "arm-litert", "aarch64"),
 )
-CLASSES = tuple(dict.fromkeys(spec.device_class for spec in SPECS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +192,16 @@ class Device:
 class Fleet:
     """The controller's program and the six devices."""
 
-    def __init__(self, places: Places, processes: Processes, clock: Clock) -> None:
+    def __init__(
+        self, places: Places, processes: Processes, clock: Clock, specs: Sequence[Spec] = SPECS
+    ) -> None:
         self._places = places
         self._processes = processes
         self._clock = clock
         self.url = ""
         self.admin_token = ""
-        self.devices = [Device(spec, places.device(spec.name), processes, clock) for spec in SPECS]
+        self.devices = [Device(spec, places.device(spec.name), processes, clock) for spec in specs]
+        self.classes = tuple(dict.fromkeys(spec.device_class for spec in specs))
 
     def start_controller(self) -> None:
         """Starts the embedded controller; its first admin token comes with the readiness line, once."""
@@ -243,4 +246,4 @@ class Fleet:
     def bytes_sent(self) -> int:
         """Blob bytes that the controller has sent since it started."""
         text = httpx.get(f"{self.url}/metrics", timeout=5.0, trust_env=False).text
-        return int(sum(s.value for s in parse(text) if s.name == "modelfleet_blob_bytes_sent_total"))
+        return int(sum(s.value for s in parse(text) if s.name == "modelfleet_blob_sent_bytes_total"))

@@ -89,7 +89,9 @@ def _stranger(world: World, folder: Path, attack: Attack) -> None:
 def _attack(world: World, victim: Device, attack: Attack) -> None:
     before = victim.counts()
     changes: dict[str, object] = {"selector": {"matchLabels": {"victim": "yes"}}, "minDevices": 1}
-    text = resource("rebuild", f"{SLOT}:{attack.version}", name_of(attack.version), {**changes, "limits": {}})
+    text = resource(
+        "slow-is-fine", f"{SLOT}:{attack.version}", name_of(attack.version), {**changes, "limits": {}}
+    )
     ran = world.rollouts.run(text)
     seen = next((device for device in ran.view.devices if device.name == victim.name), None)
     shown = _status(world, ran.view.id)

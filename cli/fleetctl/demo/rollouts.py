@@ -74,6 +74,7 @@ class Rollouts:
         *,
         limit_s: float = LIMIT_S,
         while_running: Callable[[RolloutView], None] | None = None,
+        give_up: Callable[[RolloutView], str | None] | None = None,
     ) -> Ran:
         """Creates the rollout, waits until it ends and every device has settled, and adds its row.
 
@@ -81,6 +82,7 @@ class Rollouts:
             text: from `resource`.
             limit_s: after that many seconds it is aborted, and its row has no outcome.
             while_running: called with every fresh view until the end.
+            give_up: says why a view shows that the rollout need not be waited for; then it is aborted.
         """
         begun = self._clock.monotonic()
         counts, sent = self._counts(), self._fleet.bytes_sent()
@@ -88,15 +90,21 @@ class Rollouts:
         shown: dict[str, tuple[str, str]] = {}
         while True:
             self._show(view, shown, begun)
-            if view.state not in WAITING or self._clock.monotonic() - begun > limit_s:
+            if view.state not in WAITING:
+                break
+            late = f"no end within {limit_s:g} s" if self._clock.monotonic() - begun > limit_s else None
+            enough = late or (give_up(view) if give_up is not None else None)
+            if enough:
+                self._screen.warn(f"{view.release} is aborted: {enough}")
+                self._operator.abort(view.id, enough)
                 break
             if while_running is not None:
                 while_running(view)
             self._clock.wait(LOOK_S)
             view = self._operator.rollout(view.id)
-        if view.state in WAITING or view.outcome == "held":
-            self._screen.warn(f"{view.release} did not end by itself: {view.reason or view.state}")
-            self._operator.abort(view.id, "the demo waited long enough")
+        if view.outcome == "held":
+            self._screen.warn(f"{view.release} is held: {view.reason}")
+            self._operator.abort(view.id, "the demo does not wait for a person")
         self._settle()
         view = self._operator.rollout(view.id)
         row = self._row(view, counts, self._fleet.bytes_sent() - sent, self._clock.monotonic() - begun)

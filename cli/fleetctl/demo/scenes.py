@@ -75,7 +75,8 @@ def better_release(world: World) -> None:
 def mislabelled(world: World) -> None:
     """Scene 4: digits:1.2 was trained on wrong labels."""
     world.release("1.2")
-    ran = world.rollouts.run(resource("small-fleet", f"{SLOT}:1.2", name_of("1.2")))
+    text = resource("small-fleet", f"{SLOT}:1.2", name_of("1.2"))
+    ran = world.rollouts.run(text, give_up=_got_out_of_shadow)
     _stopped(world, ran, "1.2", "shadow", ("disagreement", "golden"))
     _answered_nothing(world, ran, "1.2")
 
@@ -83,7 +84,8 @@ def mislabelled(world: World) -> None:
 def slow(world: World) -> None:
     """Scene 5, first half: digits:1.3 is as accurate as 1.1 and much slower."""
     world.release("1.3")
-    ran = world.rollouts.run(resource("small-fleet", f"{SLOT}:1.3", name_of("1.3")))
+    text = resource("small-fleet", f"{SLOT}:1.3", name_of("1.3"))
+    ran = world.rollouts.run(text, give_up=_got_out_of_shadow)
     _stopped(world, ran, "1.3", "shadow", ("latency_p50",))
     _answered_nothing(world, ran, "1.3")
 
@@ -117,10 +119,16 @@ def daylight(world: World) -> None:
     world.traffic.light(Light.DAY, world.traffic.cameras)
 
 
+def _got_out_of_shadow(view: RolloutView) -> str | None:
+    """Nothing is gained by letting a release go on that should have been stopped in shadow."""
+    out = [one.device_class for one in view.classes if one.outcome is None and one.stage_mode != "shadow"]
+    return f"it got out of shadow in {', '.join(out)}" if out else None
+
+
 def _completed(world: World, ran: Ran, version: str) -> None:
     outcomes = {one.device_class: one.outcome for one in ran.view.classes}
     good = all(outcome == "completed" for outcome in outcomes.values()) and len(outcomes) == len(
-        world.classes
+        world.fleet.classes
     )
     world.record.check(f"digits:{version} completes in every class", good, _pairs(outcomes))
     if good:
@@ -132,7 +140,7 @@ def _stopped(world: World, ran: Ran, version: str, where: str, gates: tuple[str,
     seen = {
         one.device_class: f"{one.outcome} in {one.stopped_in} by {one.stopped_by}" for one in ran.view.classes
     }
-    good = len(seen) == len(world.classes) and all(
+    good = len(seen) == len(world.fleet.classes) and all(
         one.outcome == "rolled_back" and one.stopped_in == where and one.stopped_by in gates
         for one in ran.view.classes
     )

@@ -132,7 +132,8 @@ class Screen:
         self._console.print()
         self._console.print(
             f"  {inferences.served:,} inferences served, {inferences.failed} failed, "
-            f"{inferences.dropped} dropped; {inferences.swaps} swaps, worst gap {inferences.worst_swap_gap_ms:.1f} ms",
+            f"{inferences.dropped} dropped; {inferences.swaps} swaps, "
+            f"worst gap {inferences.worst_swap_gap_ms:.1f} ms",
             highlight=False,
         )
         times = ", ".join(f"{row.number}: {row.seconds:.0f} s" for row in scenes)

@@ -35,7 +35,7 @@ SCENES: dict[int, Scene] = {
     5: Scene(
         "digits:1.3 is slow, digits:1.4 forgot the night", ("1.3", "1.4"), (scenes.slow, scenes.daylight)
     ),
-    6: Scene("kill -9 where it hurts most", ("1.1.1",), (kills,)),
+    6: Scene("kill -9 where it hurts most", ("1.3",), (kills,)),
     7: Scene("what is not signed by us does not run", (), (refusals,)),
 }
 FIRST = (1, 2)
@@ -50,7 +50,7 @@ def chosen(numbers: Sequence[int]) -> tuple[int, ...]:
 def needed(numbers: Sequence[int]) -> tuple[str, ...]:
     """Versions that are built behind the scenes, in the order in which they are needed (1.0 is built in
     view)."""
-    versions = [version for number in numbers for version in SCENES[number].needs]
+    versions = dict.fromkeys(version for number in numbers for version in SCENES[number].needs)
     return tuple(version for version in versions if version != next(iter(MODELS)))
 
 

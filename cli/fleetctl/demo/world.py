@@ -9,7 +9,7 @@ from pathlib import Path
 from modelfleet_core.clock import Clock
 
 from .builds import Builds, Job
-from .fleet import CLASSES, SLOT, Fleet
+from .fleet import SLOT, SPECS, Fleet, Spec
 from .operator import Operator
 from .places import Models, Places
 from .processes import Processes
@@ -40,8 +40,6 @@ class World:
     """The demo's parts. The controller must have been started before `operator` and `rollouts` are asked
     for."""
 
-    classes = CLASSES
-
     def __init__(
         self,
         places: Places,
@@ -51,6 +49,7 @@ class World:
         screen: Screen,
         clock: Clock,
         jobs: tuple[Job, ...],
+        specs: tuple[Spec, ...] = SPECS,
     ) -> None:
         self.places = places
         self.models = models
@@ -58,12 +57,13 @@ class World:
         self.screen = screen
         self.clock = clock
         self.record = Record(screen)
-        self.fleet = Fleet(places, processes, clock)
+        self.fleet = Fleet(places, processes, clock, specs)
         self.traffic = Traffic(processes, clock, places.cameras, camera, models.data("live"))
-        self.builds = Builds(places, models, processes, screen, clock)
+        self.builds = Builds(places, models, processes, screen, clock, self.fleet.classes)
         self.baseline = ""
         self.baseline_id = ""
         self._jobs = jobs
+        self._pushed: set[str] = set()
         self._operator: Operator | None = None
         self._rollouts: Rollouts | None = None
 
@@ -91,14 +91,19 @@ class World:
         self.screen.say(f"controller at {self.fleet.url}; the release key is outside its folder")
 
     def release(self, version: str, *, in_view: bool = False) -> None:
-        """The release of that version is built (waits for it), signed and pushed."""
+        """The release of that version is built (waits for it), signed and pushed, once."""
+        reference = f"{SLOT}:{version}"
+        if reference in self._pushed:
+            return
         if in_view:
             folder = self.builds.in_view(Job(version, self.models.model(version)))
         else:
             folder = self.builds.folder(version)
         self.operator.sign(folder)
-        reference = self.operator.push(folder)
-        self.screen.say(f"{reference}: built in {self.builds.seconds(version):.0f} s, signed and pushed")
+        self.operator.push(folder)
+        self._pushed.add(reference)
+        seconds = self.builds.seconds(version)
+        self.screen.say(f"{reference}: built in {seconds:.0f} s, signed and pushed")
 
     def builds_behind(self) -> None:
         """The other releases build behind the scenes that run."""
