@@ -1,0 +1,50 @@
+"""Runs one command line and says how it ended: 0 good, 2 usage, 1 any other error, or the code a command gives."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+from fleetctl.app import App
+from fleetctl.cli import command
+from fleetctl.terminal import Terminal
+from modelfleet_core.errors import ModelfleetError
+
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+
+
+def run(arguments: Sequence[str], app: App) -> int:
+    """The exit code of `fleetctl ARGUMENTS`."""
+    try:
+        command().main(args=list(arguments), prog_name="fleetctl", obj=app)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else FAILED
+    except ModelfleetError as error:
+        tell(error, app.terminal, verbose=_verbose(arguments))
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing is left to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), app.terminal.stdout.fileno())
+        return FAILED
+    return 0
+
+
+def tell(error: ModelfleetError, terminal: Terminal, *, verbose: bool) -> None:
+    """Three lines: what happened (with the code), what was expected, what to do."""
+    first, expected, todo = error.diagnostics().lines()
+    terminal.note(f"error {first}", style="bold red")
+    terminal.note(f"  {expected}")
+    terminal.note(f"  {todo}")
+    if verbose:
+        terminal.note("".join(traceback.format_exception(error)).rstrip(), style="dim")
+    elif error.__cause__ is not None:
+        terminal.note("  (`fleetctl --verbose ...` shows what led to this)", style="dim")
+
+
+def _verbose(arguments: Sequence[str]) -> bool:
+    return "--verbose" in arguments or "-v" in arguments
