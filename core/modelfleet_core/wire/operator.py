@@ -242,7 +242,7 @@ class RolloutDevice:
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
-    """A rollout as everybody sees it."""
+    """A rollout as everybody sees it. `bytes_sent`: what its devices say that they received for it."""
 
     id: str
     name: str
@@ -259,6 +259,7 @@ class RolloutView:
     devices: tuple[RolloutDevice, ...] = ()
     finished_at: datetime | None = None
     resource: str = ""
+    bytes_sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
