@@ -23,6 +23,7 @@ _BOUND: ContextVar[Mapping[str, object] | None] = ContextVar("modelfleet_log_fie
 _FIELDS: Final = "modelfleet_fields"
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=str)
 MAX_TEXT: Final = 4000
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", _FIELDS}
 
 
 @contextmanager
@@ -51,7 +52,8 @@ def error(logger: logging.Logger, event: str, *, trace: bool = False, **fields: 
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"at": ..., "level": ..., "event": ..., "logger": ..., <bound fields>, <fields>}`."""
+    """`{"at": ..., "level": ..., "event": ..., "logger": ..., <bound fields>, <fields>}`; fields given by logging's
+    own `extra=` count too."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without a newline."""
@@ -61,6 +63,7 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage()[:MAX_TEXT],
             "logger": record.name,
             **(_BOUND.get() or {}),
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
             **getattr(record, _FIELDS, {}),
         }
         if record.exc_info:

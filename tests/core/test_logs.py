@@ -48,3 +48,11 @@ def test_foreign_values_become_text() -> None:
     stream = io.StringIO()
     logs.info(_logger(stream), "x", value=complex(1, 2))
     assert json.loads(stream.getvalue())["value"] == "(1+2j)"
+
+
+def test_fields_given_the_standard_way_count_too() -> None:
+    stream = io.StringIO()
+    _logger(stream).info("rollout_decided", extra={"rollout": "ro_9"})
+    line = json.loads(stream.getvalue())
+    assert line["rollout"] == "ro_9"
+    assert "args" not in line

@@ -1,0 +1,1 @@
+"""Who asks: operators by token, devices by signature; and what they may do."""

@@ -1,0 +1,1 @@
+"""Devices: enrolment, facts, labels, classes, revocation."""

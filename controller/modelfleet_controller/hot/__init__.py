@@ -1,0 +1,1 @@
+"""The hot routes: check-in, reports and events as plain ASGI, and the snapshot they answer from."""

@@ -1,0 +1,1 @@
+"""Releases: pushed signed, verified at the door, never changed."""

@@ -1,0 +1,1 @@
+"""Conformance suites for this package's ports, shipped as code."""

@@ -1,0 +1,1 @@
+"""Keys that this controller knows, and the key it signs with."""
