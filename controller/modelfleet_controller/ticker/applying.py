@@ -8,20 +8,19 @@ from typing import Final
 
 from modelfleet_core.gates.evidence import ClassEvidence
 from modelfleet_core.ids import sha256_hex
-from modelfleet_core.rollout.cohort import Cutoff, resolve
 from modelfleet_core.rollout.decision import Action, ClassDecision, Decision
 from modelfleet_core.rollout.engine import apply
 from modelfleet_core.rollout.plan import RolloutPlan
-from modelfleet_core.rollout.progress import ClassProgress, DeviceOutcome, RolloutOutcome
+from modelfleet_core.rollout.progress import ClassProgress, RolloutOutcome
 from modelfleet_core.wire import codec
-from modelfleet_core.wire.director import Mode
 
 from ..audit.service import Entry, append
 from ..db.database import Connection
 from ..rollouts.repository import RolloutRepository
 from ..rollouts.stored import StoredClass, StoredRollout
+from .cutoffs import cutoff_of
 from .evaluation import Evaluation
-from .members import Member, eligible
+from .members import eligible
 
 ENGINE: Final = "controller"
 """Who decided, where no person did."""
@@ -116,40 +115,11 @@ async def _begin(
     free = eligible(evaluation.members.get(name, []), evaluation.rows, at)
     seats = 0
     for index in range(current + 1, to_stage + 1):
-        known[index] = cutoff_of(rollout.plan, index, known, free, evaluation, at)
+        known[index] = cutoff_of(rollout.plan, index, known, free, evaluation.rows, at)
         await rollouts.add_stage(rollout.id, name, index, known[index], at)
         below = sum(known[index].holds(member.place, member.subject.joined_at) for member in free)
         seats = known[index].seats(below)
     return replace(stored, cohort=seats)
-
-
-def cutoff_of(
-    plan: RolloutPlan,
-    index: int,
-    known: dict[int, Cutoff],
-    free: list[Member],
-    evaluation: Evaluation,
-    at: datetime,
-) -> Cutoff:
-    """The cutoff of stage `index` from the devices that may take a seat (`core.rollout.cohort.resolve`)."""
-    stage = plan.stages[index]
-    earlier = [i for i in sorted(known) if i < index]
-    same = [known[i] for i in earlier if plan.stages[i].mode is stage.mode]
-    shadow = [known[i] for i in earlier if plan.stages[i].mode is Mode.SHADOW]
-    proven = [
-        member.place
-        for member in free
-        if (row := evaluation.rows.get(member.subject.device)) is not None
-        and row.outcome in (DeviceOutcome.SHADOWING, DeviceOutcome.PROBATION, DeviceOutcome.COMMITTED)
-    ]
-    return resolve(
-        stage,
-        [member.place for member in free],
-        at,
-        before=same[-1] if same else None,
-        proven=proven,
-        shadow=shadow[-1] if shadow else None,
-    )
 
 
 def _changed(
