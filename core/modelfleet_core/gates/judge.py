@@ -1,6 +1,7 @@
 """From the sums of one class to one verdict per gate.
 
-Rule 1: worse before fine. Fine needs evidence against "unacceptable", in this stage, over enough rounds.
+Rule 1: worse before fine. Fine needs evidence against "unacceptable", in this stage, over enough rounds, and
+a measured effect within tolerance: what is measured beyond it is never called fine.
 Rule 2: missing data is never a pass: a gate that applies and has nothing to judge is undecided.
 Rule 3: alpha of the rollout is split over betting gates x classes (x strata where a class has both), so
 `needed` = gates x classes x strata / falseRollback (semantics section 2; Bonferroni on e-values).
@@ -139,7 +140,12 @@ def judge_rows(
     rounds = _rounds(here, min_devices)
     if seen and log_worse >= math.log(needed):
         judgement = Judgement.WORSE
-    elif here and log_fine >= math.log(PROMOTE_NEEDED) and rounds >= min_rounds:
+    elif (
+        here
+        and log_fine >= math.log(PROMOTE_NEEDED)
+        and rounds >= min_rounds
+        and _within_tolerance(gate, seen, spare)
+    ):
         judgement = Judgement.FINE
     else:
         judgement = Judgement.UNDECIDED
@@ -175,6 +181,18 @@ def _rounds(here: Sequence[DeviceSum], min_devices: int) -> int:
     """Windows that `min_devices` devices (or all, where there are fewer) have each reported."""
     counts = sorted((row.stage_reports for row in here), reverse=True)
     return counts[min(min_devices, len(counts)) - 1] if counts else 0
+
+
+def _within_tolerance(gate: Gate, seen: Sequence[DeviceSum], spare: int) -> bool:
+    """Whether the winsorised mean score is within tolerance.
+
+    The `spare` devices with the largest own means count with the largest mean among the others: one rogue
+    device does not stop a rollout, and setting it aside does not make the rest look better than it is.
+    """
+    ranked = sorted((row.score_total / row.reports, row.reports) for row in seen)
+    highest = ranked[len(ranked) - spare - 1][0]
+    total = sum(min(mean, highest) * reports for mean, reports in ranked)
+    return total <= _tolerated(gate) * sum(reports for _, reports in ranked)
 
 
 def _tolerated(gate: Gate) -> float:

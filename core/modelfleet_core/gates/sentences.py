@@ -95,6 +95,8 @@ def _open(verdict: Verdict, min_rounds: int, more: int | None) -> str:
     worse = f"evidence {odds(verdict.evidence)} of {odds(verdict.needed)} for worse"
     fine = f"{odds(verdict.promote_evidence)} of {odds(verdict.promote_needed)} for fine"
     if verdict.promote_evidence >= verdict.promote_needed:
-        return f"{worse}, {fine}; {verdict.rounds} of {count(min_rounds, 'round')}"
+        if verdict.rounds < min_rounds:
+            return f"{worse}, {fine}; {verdict.rounds} of {count(min_rounds, 'round')}"
+        return f"{worse}, {fine}; measured beyond tolerance, which is never fine"
     rate = "no direction yet" if more is None else f"at this rate about {count(more, 'more report')}"
     return f"{worse}, {fine}; {rate}"

@@ -92,10 +92,12 @@ def test_rounds_are_those_that_enough_devices_have_all_reported() -> None:
 
 
 def test_between_tolerance_and_limit_nothing_is_decided() -> None:
-    between = math.log(1.075)
-    found = judge(LATENCY, rows(LATENCY, [[between + 0.1, between - 0.1] * 3] * 10))
+    between = math.log(1.06)
+    found = judge(LATENCY, rows(LATENCY, [[between + 0.1, between - 0.1] * 8] * 10))
+    assert found.promote_evidence > found.promote_needed
+    assert found.evidence < found.needed
     assert found.judgement is Judgement.UNDECIDED
-    assert "undecided: evidence" in found.sentence
+    assert "measured beyond tolerance, which is never fine" in found.sentence
 
 
 def test_undecided_says_how_far_it_is() -> None:
