@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from modelfleet_core import logs
@@ -22,11 +22,11 @@ from .devices import endpoints as devices
 from .hot.app import HotRoutes, Lanes, time_headers
 from .hot.asgi import Asgi
 from .http import health
+from .http.access import PUBLIC
 from .http.middleware import RequestLog
 from .http.openapi import api_routes, document, permissions
 from .http.problems import body_of, headers_of, status_of
 from .releases import endpoints as releases
-from .rollouts import endpoints as rollouts
 from .trust import endpoints as trust
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     blobs.router,
     releases.router,
     devices.router,
-    rollouts.router,
     audit.router,
     trust.router,
     auth.router,
@@ -57,12 +56,14 @@ def build_api(controller: Controller, version: str) -> FastAPI:
         default_response_class=Response,
     )
     app.state.controller = controller
-    for router in ROUTERS:
-        app.include_router(router)
-    app.include_router(_openapi_router(app))
+    # flat, so that every route can be walked; `include_router` nests them (prefixes are in the paths already)
+    for router in (*ROUTERS, _openapi_router(app)):
+        app.router.routes.extend(router.routes)
     for route in api_routes(app):
         if len(permissions(route)) != 1:
-            raise RuntimeError(f"{sorted(route.methods)} {route.path} declares no permission, or several")
+            raise RuntimeError(
+                f"{sorted(route.methods or ())} {route.path} declares no permission, or several"
+            )
     app.add_exception_handler(ModelfleetError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -78,7 +79,7 @@ def build_asgi(controller: Controller, lanes: Lanes, version: str) -> Asgi:
 def _openapi_router(app: FastAPI) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/openapi.json", dependencies=[health.PUBLIC], include_in_schema=False)
+    @router.get("/openapi.json", dependencies=[PUBLIC], include_in_schema=False)
     async def openapi() -> Response:
         """The OpenAPI document."""
         return _json(document(app))
@@ -87,8 +88,6 @@ def _openapi_router(app: FastAPI) -> APIRouter:
 
 
 def _json(value: dict[str, Any]) -> Response:
-    from fastapi.responses import JSONResponse
-
     return JSONResponse(value)
 
 

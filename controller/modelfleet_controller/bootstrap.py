@@ -255,6 +255,8 @@ async def serve(settings: Settings, clock: Clock, entropy: Entropy, out: TextIO,
     Raises:
         ModelfleetError: it cannot start.
     """
+    for chatty in ("alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     listener = _listen(settings)
     try:
         with locked(settings.data):

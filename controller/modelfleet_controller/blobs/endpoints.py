@@ -21,7 +21,8 @@ from .ranges import Part, etag, part_of
 router = APIRouter(prefix="/v1/blobs/sha256", tags=["blobs"])
 
 
-@router.api_route("/{digest}", methods=["GET", "HEAD"], response_model=None)
+@router.head("/{digest}", response_model=None, include_in_schema=False)
+@router.get("/{digest}", response_model=None)
 async def download(
     request: Request, digest: str, caller: Actor | DeviceCaller = Either(Scope.VIEWER)
 ) -> Response:

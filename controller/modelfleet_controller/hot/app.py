@@ -28,6 +28,7 @@ from ..auth.actor import DeviceCaller
 from ..auth.request_verifier import SignedRequest, sha256
 from ..controller import Controller
 from ..db.group_commit import Lane
+from ..devices.repository import DeviceRow
 from ..http.problems import body_of, status_of
 from ..http.problems import headers_of as problem_headers
 from .asgi import Asgi, Disconnected, Receive, Scope, Send, answer, headers_of, read_body
@@ -59,7 +60,7 @@ class Lanes:
 
     reports: Lane[tuple[str, ReportBatch], ReportAnswer]
     events: Lane[tuple[str, EventBatch], EventAnswer]
-    facts: Lane[tuple[str, DeviceFacts], None]
+    facts: Lane[tuple[str, DeviceFacts], DeviceRow]
 
 
 class HotRoutes:

@@ -33,10 +33,15 @@ _HOT: Final[dict[str, tuple[str, type, type]]] = {
 
 
 def api_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Every route of the application."""
+    """Every route of the application.
+
+    Raises:
+        TypeError: something is routed that declares no permission, such as a mounted application.
+    """
     for route in app.routes:
-        if isinstance(route, APIRoute):
-            yield route
+        if not isinstance(route, APIRoute):
+            raise TypeError(f"{route!r} is no route of ours")
+        yield route
 
 
 def permissions(route: APIRoute) -> list[Permission]:
@@ -63,12 +68,14 @@ def document(app: FastAPI) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = found.setdefault("components", {}).setdefault("schemas", {})
     for route in api_routes(app):
-        for method in sorted(route.methods):
+        for method in sorted(route.methods or ()):
             operation = found["paths"].get(route.path_format, {}).get(method.lower())
             if operation is not None:
                 _describe(operation, route, schemas)
     for path, (summary, body, reply) in _HOT.items():
         found["paths"][path] = {"post": _hot(summary, body, reply, schemas)}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
     found["components"]["securitySchemes"] = {
         "operator": {"type": "http", "scheme": "bearer"},
         "device": {
@@ -86,7 +93,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 def _describe(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any]) -> None:
     declared = permissions(route)[0].name
     operation["x-permission"] = declared
-    security = []
+    security: list[dict[str, list[str]]] = []
     if declared not in ("public", "enrolment", "device"):
         security.append({"operator": []})
     if declared == "enrolment" or declared.startswith("device"):
@@ -97,7 +104,7 @@ def _describe(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any
     kind = readers[0].kind if readers else EnrollRequest if declared == "enrolment" else None
     if kind is not None:
         operation["requestBody"] = {"required": True, "content": _content(kind, schemas)}
-    elif route.path_format.startswith("/v1/blobs/") and "PUT" in route.methods:
+    elif route.path_format.startswith("/v1/blobs/") and "PUT" in (route.methods or ()):
         operation["requestBody"] = {
             "required": True,
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
