@@ -75,7 +75,7 @@ async def run(call: Call) -> OperationAnswer:
     """Does what the verb says.
 
     Raises:
-        CallerError: MF-1653 not in this state, MF-1655 no reason, MF-1607 the scope is too small, others by verb.
+        CallerError: MF-1653 not in this state, MF-1655 no reason, MF-1607 scope too small; others by verb.
     """
     return await _VERBS[call.operation.verb](call)
 
@@ -112,7 +112,7 @@ async def _resume(call: Call) -> OperationAnswer:
 
 
 async def _promote(call: Call) -> OperationAnswer:
-    """Ends the bake or the hold of the current stage; `worse` and hard stops win over it (the engine's rules)."""
+    """Ends the bake or the hold of the current stage; `worse` and hard stops win over it (engine, rule 2)."""
     call.must_be_active()
     operation = call.operation
     if operation.full:
