@@ -27,6 +27,7 @@ from .http.middleware import RequestLog
 from .http.openapi import api_routes, document, permissions
 from .http.problems import body_of, headers_of, status_of
 from .releases import endpoints as releases
+from .rollouts import endpoints as rollouts
 from .trust import endpoints as trust
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     blobs.router,
     releases.router,
     devices.router,
+    rollouts.router,
     audit.router,
     trust.router,
     auth.router,
