@@ -41,6 +41,7 @@ class Journal:
         """
         self._lock = threading.Lock()
         self._clock = clock
+        self._entropy = entropy
         self._slots: dict[str, SlotRecord] = {}
         self._pending: list[DeviceEvent] = []
         self._seq = 0
@@ -54,7 +55,7 @@ class Journal:
             self._replay(kept)
             self.damaged += 1
         if self.damaged or not self._epoch:
-            self._begin_epoch(entropy)
+            self._begin_epoch()
         try:
             self._log = RecordLog.start(folder, self._snapshot())
         except WorldError as error:
@@ -96,6 +97,12 @@ class Journal:
             WorldError: MF-5001, MF-3004; then nothing has changed.
         """
         with self._lock:
+            if events and len(self._pending) + len(events) > MAX_PENDING:
+                # Bounded: after years without a controller the oldest transitions matter least. Numbers may
+                # have no gap, so what is left is numbered anew.
+                del self._pending[: len(self._pending) + len(events) - MAX_PENDING // 2]
+                self._begin_epoch()
+                self._log.compact(self._snapshot())
             numbered = tuple(replace(e, sequence=self._sequence + n) for n, e in enumerate(events, 1))
             self._append(
                 Record(
@@ -128,6 +135,16 @@ class Journal:
             self._append(
                 Record(self._seq + 1, self._clock.now(), Kind.DELIVERED, epoch=epoch, through=through)
             )
+
+    def renew(self) -> None:
+        """Begins a new epoch: the controller misses events that are forgotten here (it was restored).
+
+        Raises:
+            WorldError: MF-5001, MF-3004.
+        """
+        with self._lock:
+            self._begin_epoch()
+            self._log.compact(self._snapshot())
 
     def close(self) -> None:
         """Closes the log."""
@@ -172,11 +189,9 @@ class Journal:
         if record.events:
             self._pending.extend(record.events)
             self._sequence = max(self._sequence, record.events[-1].sequence)
-        # Bounded: after years without a controller the oldest transitions matter least.
-        del self._pending[:-MAX_PENDING]
 
-    def _begin_epoch(self, entropy: Entropy) -> None:
-        self._epoch = new_id("ob", self._clock.now(), entropy(10))
+    def _begin_epoch(self) -> None:
+        self._epoch = new_id("ob", self._clock.now(), self._entropy(10))
         self._pending[:] = [replace(event, sequence=n) for n, event in enumerate(self._pending, 1)]
         self._sequence = len(self._pending)
 

@@ -7,6 +7,7 @@ import json
 import os
 import zlib
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -26,12 +27,8 @@ from modelfleet_core.wire.event import DeviceEvent, EventKind
 CLOCK = ManualClock()
 
 
-def entropy(count: int) -> bytes:
-    return bytes(range(count))
-
-
 def opened(folder: Path, seed: int = 0) -> Journal:
-    return Journal(folder, CLOCK, lambda count: bytes((seed + n) % 256 for n in range(count)))
+    return Journal(folder, CLOCK, Random(seed).randbytes)
 
 
 def slot(state: State, release: str = "a") -> SlotRecord:
@@ -288,15 +285,33 @@ def test_the_log_stays_small_and_says_the_same(tmp_path: Path, monkeypatch: pyte
 
 def test_the_outbox_is_bounded_and_drops_the_oldest(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    for _ in range(9):
-        journal.record(slot(State.IDLE), [event(reason="x" * 300) for _ in range(512)])
-    assert journal.pending == MAX_PENDING
+    first = journal.epoch
+    for n in range(9):
+        journal.record(slot(State.IDLE), [event(reason=f"{n}.{m} " + "x" * 290) for m in range(512)])
+        assert journal.pending <= MAX_PENDING
+    assert journal.epoch != first
     journal.close()
     again = opened(tmp_path)
-    batch = again.batch(10)
+    batch = again.batch(MAX_PENDING)
     assert batch is not None
-    assert batch.events[0].sequence == 9 * 512 - MAX_PENDING + 1
-    assert len(batch.events) == 10
+    assert [e.sequence for e in batch.events] == list(range(1, len(batch.events) + 1))
+    assert (batch.events[-1].reason or "").startswith("8.511 ")
+    assert len(batch.events) >= MAX_PENDING // 2
+    again.close()
+
+
+def test_a_renewed_outbox_keeps_what_is_not_delivered(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.record(slot(State.VERIFYING), [event(reason=name) for name in "abc"])
+    journal.delivered(journal.epoch, 1)
+    before = journal.epoch
+    journal.renew()
+    journal.close()
+    again = opened(tmp_path)
+    batch = again.batch()
+    assert batch is not None
+    assert batch.epoch == again.epoch != before
+    assert [(e.sequence, e.reason) for e in batch.events] == [(1, "b"), (2, "c")]
     again.close()
 
 

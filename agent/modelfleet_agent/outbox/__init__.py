@@ -1,0 +1,3 @@
+"""What waits for the controller. Events are in the journal; reports are here, bounded, oldest dropped
+first.
+"""
