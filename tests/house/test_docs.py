@@ -111,6 +111,31 @@ def test_every_shown_command_exists() -> None:
     assert wrong == []
 
 
+def test_examples_in_help_exist() -> None:
+    from tools.docs.commands import complaint, examples, programs
+
+    known = programs()
+    lines = [
+        line for program in known.values() for command in program.walk() for line in examples(command, known)
+    ]
+    assert len(lines) > 10, "no examples were found; this test would prove nothing"
+    assert [f"{line}: {fault}" for line in lines if (fault := complaint(line, known))] == []
+
+
+def test_every_command_has_an_example_and_every_option_a_meaning() -> None:
+    from tools.docs.commands import examples, programs
+
+    known = programs()
+    missing = []
+    for command in known["fleetctl"].walk():
+        if not command.children and not examples(command, known):
+            missing.append(f"{command.path}: no example")
+    for program in known.values():
+        for command in program.walk():
+            missing += [f"{command.path} {o.spellings[0]}: no meaning" for o in command.options if not o.text]
+    assert missing == []
+
+
 @pytest.mark.parametrize("command", [command for command in shown() if command.runnable], ids=str)
 def test_runnable_commands_run(command: Shown, tmp_path: Path) -> None:
     """Blocks marked `console runnable` need no server and no input: they are run, in an empty folder."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import typer.main
 
-import fleetctl.main
+import fleetctl.cli
 import modelfleet_agent.main
 import modelfleet_controller.main
 
@@ -59,11 +59,11 @@ def from_click(command: Any, path: str) -> Command:
         spellings = (value,) if is_argument else (*parameter.opts, *parameter.secondary_opts)
         text = " ".join((parameter.help or "").split())
         options.append(Option(tuple(spellings), value, text, bool(parameter.required), is_argument))
-    children = {
-        name: from_click(child, f"{path} {name}")
-        for name, child in sorted(getattr(command, "commands", {}).items())
-        if not child.hidden
-    }
+    children: dict[str, Command] = {}
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        child = command.get_command(None, name)
+        if not child.hidden:
+            children[name] = from_click(child, f"{path} {name}")
     return Command(path, (command.help or "").strip(), tuple(options), children)
 
 
@@ -91,9 +91,9 @@ def from_argparse(parser: argparse.ArgumentParser, path: str, text: str = "") ->
 def programs() -> dict[str, Command]:
     """Return the three programs by name."""
     return {
-        "fleetctl": from_click(typer.main.get_command(fleetctl.main.app), "fleetctl"),
-        "modelfleet-controller": from_argparse(modelfleet_controller.main.parser(), "modelfleet-controller"),
-        "modelfleet-agent": from_argparse(modelfleet_agent.main.parser(), "modelfleet-agent"),
+        "fleetctl": from_click(typer.main.get_command(fleetctl.cli.root), "fleetctl"),
+        "modelfleet-controller": from_argparse(modelfleet_controller.main._parser(), "modelfleet-controller"),
+        "modelfleet-agent": from_argparse(modelfleet_agent.main._parser(), "modelfleet-agent"),
     }
 
 
@@ -125,15 +125,21 @@ def page() -> str:
 
 
 def _prose(text: str) -> str:
-    """Keep paragraphs; indented lines, such as examples, become code."""
+    """Keep paragraphs; those marked `\\b` (click: do not rewrap) or indented, such as examples, stay as they are."""
     paragraphs = []
     for paragraph in text.split("\n\n"):
-        lines = paragraph.strip("\n\b").splitlines()
-        if lines and all(line.startswith("  ") for line in lines):
-            paragraphs.append("```console\n" + "\n".join(f"$ {line.strip()}" for line in lines) + "\n```")
+        lines = [line.rstrip() for line in paragraph.strip("\n").splitlines() if line.strip() != "\b"]
+        if "\b" in paragraph or any(line.startswith("  ") for line in lines):
+            paragraphs.append("```text\n" + "\n".join(lines) + "\n```")
         else:
             paragraphs.append("\n".join(line.strip() for line in lines))
     return "\n\n".join(paragraphs)
+
+
+def examples(command: Command, known: dict[str, Command]) -> list[str]:
+    """Return the command lines that a command's help shows; what follows two spaces is a remark."""
+    lines = (line.strip() for line in command.text.splitlines() if line.startswith("  "))
+    return [line.partition("  ")[0] for line in lines if line.partition(" ")[0] in known]
 
 
 def _row(option: Option) -> str:

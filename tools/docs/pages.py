@@ -14,6 +14,7 @@ PAGES = {
     "cli.md": "commands",
     "errors.md": "error_pages",
     "lifecycle.md": "lifecycle",
+    "metrics.md": "metrics",
     "settings.md": "settings",
 }
 
