@@ -125,7 +125,7 @@ def page() -> str:
 
 
 def _prose(text: str) -> str:
-    """Keep paragraphs; those marked `\\b` (click: do not rewrap) or indented, such as examples, stay as they are."""
+    """Keep paragraphs; those marked `\\b` (click: do not rewrap) or indented stay as they are."""
     paragraphs = []
     for paragraph in text.split("\n\n"):
         lines = [line.rstrip() for line in paragraph.strip("\n").splitlines() if line.strip() != "\b"]
