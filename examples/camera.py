@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from modelfleet_agent.sdk import Model, ModelUnavailable
+from modelfleet_agent.sdk import Model, WorldError
 
 STATUS_EVERY_S = 0.25
 
@@ -47,6 +47,14 @@ def write(path: Path, counts: dict[str, object]) -> None:
     os.replace(partial, path)
 
 
+def answers(model: Model) -> bool:
+    try:
+        model.metadata(timeout_s=1.0)
+    except WorldError:
+        return False
+    return True
+
+
 def main() -> None:
     options = arguments()
     with np.load(options.images, allow_pickle=False) as data:
@@ -56,10 +64,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, lambda *_: ended.set())
 
-    model = Model(options.model, socket=options.socket, deadline=options.deadline)
+    model = Model(options.model, socket=options.socket, timeout_s=options.deadline)
     counts: dict[str, object] = {"pid": os.getpid(), "ready": False}
     write(options.status, counts)
-    while not ended.is_set() and not model.ready():  # the first release may still be on its way
+    while not ended.is_set() and not answers(model):  # the first release may still be on its way
         ended.wait(0.2)
 
     asked = answered = failed = right = 0
@@ -81,7 +89,7 @@ def main() -> None:
             logits = model(image)
             answered += 1
             right += int(np.argmax(logits) == labels[index])
-        except ModelUnavailable as error:
+        except WorldError as error:
             failed += 1
             latest_error = str(error)[:300]
         slowest_s = max(slowest_s, time.monotonic() - started)

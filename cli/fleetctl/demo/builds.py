@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from modelfleet_core.errors import WorldError
 
 from .fleet import SLOT
 from .places import Models, Places
-from .processes import Command, Processes, Program, tail
+from .processes import Command, Processes, Program, program, tail
 from .screen import Screen
 
 NICEST = 19
@@ -62,12 +61,12 @@ class Builds:
         """Builds at once and shows what the command prints."""
         self._done[job.version] = _Done()
         shown = 0
-        program = self._start(job, nice=0)
-        output = self._places.logs / f"{program.name}.out"
-        while program.running:
+        started = self._start(job, nice=0)
+        output = self._places.logs / f"{started.name}.out"
+        while started.running:
             shown = self._show(output, shown)
             self._clock.wait(0.1)
-        self._finish(job, program)
+        self._finish(job, started)
         self._show(output, shown)
         return self.folder(job.version)
 
@@ -116,20 +115,18 @@ class Builds:
             if self._stopped.is_set():
                 return
             try:
-                program = self._start(job, nice=NICEST)
+                started = self._start(job, nice=NICEST)
             except WorldError as error:
                 self._done[job.version].error = str(error)
                 self._done[job.version].finished.set()
                 continue
-            program.popen.wait()
-            self._finish(job, program)
+            started.popen.wait()
+            self._finish(job, started)
 
     def _start(self, job: Job, nice: int) -> Program:
         self._done[job.version].seconds = -self._clock.monotonic()
         command: Command = [
-            sys.executable,
-            "-m",
-            "fleetctl",
+            program("fleetctl"),
             "build",
             job.source,
             "--name",
@@ -146,12 +143,12 @@ class Builds:
         command += ["-O", self._places.releases / job.version]
         return self._processes.start(f"build-{job.version}", command, nice=nice)
 
-    def _finish(self, job: Job, program: Program) -> None:
+    def _finish(self, job: Job, started: Program) -> None:
         done = self._done[job.version]
         done.seconds += self._clock.monotonic()
-        code = program.popen.wait()
+        code = started.popen.wait()
         if code != 0:
-            done.error = f"exit code {code}: {tail(program.log)}"
+            done.error = f"exit code {code}: {tail(started.log)}"
         done.finished.set()
 
     def _show(self, output: Path, shown: int) -> int:

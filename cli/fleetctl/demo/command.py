@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,7 +16,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from modelfleet_core.clock import SystemClock
+from fleetctl.app import app_of, need_extra
+from modelfleet_core.clock import Clock, Entropy
 
 from . import report as reports
 from .builds import Job
@@ -26,6 +28,16 @@ from .screen import PLAIN_WIDTH, Screen
 from .story import EVIDENCE, SCENES, chosen, needed, tell
 from .world import World
 
+PARTS = {
+    "controller": ("modelfleet_controller", "fastapi"),
+    "build": ("modelfleet_build", "onnx", "nncf", "ai_edge_quantizer"),
+    "agent": ("modelfleet_agent", "urllib3", "h11"),
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+}
+"""What the demo runs as programs, by the extra that brings it."""
+
 NOT_AS_SAID = 1
 INTERRUPTED = 130
 
@@ -35,6 +47,7 @@ class Interrupted(Exception):
 
 
 def demo(
+    ctx: typer.Context,
     report: Annotated[Path | None, typer.Option(help="Write what happened as JSON into this file.")] = None,
     keep: Annotated[bool, typer.Option(help="Leave everything running at the end and print where.")] = False,
     models: Annotated[
@@ -52,36 +65,48 @@ def demo(
 
     Example: fleetctl demo --report demo.json
     """
-    raise typer.Exit(run(report=report, keep=keep, models=models, work=work, numbers=_numbers(scenes)))
+    app = app_of(ctx)
+    wanted = Wanted(report=report, keep=keep, models=models, work=work, numbers=_numbers(scenes))
+    raise typer.Exit(run(wanted, app.clock, app.entropy))
 
 
-def run(
-    *, report: Path | None, keep: bool, models: Path | None, work: Path | None, numbers: tuple[int, ...]
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options of `fleetctl demo`."""
+
+    report: Path | None
+    keep: bool
+    models: Path | None
+    work: Path | None
+    numbers: tuple[int, ...]
+
+
+def run(wanted: Wanted, clock: Clock, entropy: Entropy) -> int:
     """Runs the demo and returns its exit code: 0 when all came out as said, 1 when not, 130 when interrupted.
 
     Raises:
         ModelfleetError: it cannot even begin.
     """
-    clock = SystemClock()
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PLAIN_WIDTH)
+    for extra, modules in PARTS.items():
+        need_extra(extra, *modules)
     screen = Screen(console, clock)
-    found, camera = find_models(models), camera_program()
-    places = make(work or Path(tempfile.mkdtemp(prefix="mf-demo-")))
+    found, camera = find_models(wanted.models), camera_program()
+    places = make(wanted.work or Path(tempfile.mkdtemp(prefix="mf-demo-")))
     processes = Processes(places.logs, places.work, clock)
     screen.say(f"{EVIDENCE}; work folder {places.work}")
-    world = World(places, found, camera, processes, screen, clock, _jobs(found, numbers))
+    world = World(places, found, camera, processes, screen, clock, entropy, _jobs(found, wanted.numbers))
     told: Report | None = None
     with _signals():
         try:
-            told = tell(world, numbers)
+            told = tell(world, wanted.numbers)
             _close(screen, told)
-            if report is not None:
-                reports.write(told, report)
-                screen.say(f"report: {report}")
-            if keep and told.ok:
+            if wanted.report is not None:
+                reports.write(told, wanted.report)
+                screen.say(f"report: {wanted.report}")
+            if wanted.keep and told.ok:
                 _kept(screen, world)
                 processes.forget()
         except (Interrupted, KeyboardInterrupt):
@@ -89,11 +114,12 @@ def run(
         finally:
             screen.done()
             world.builds.stop()
-            processes.stop_all()
+            with _deaf():
+                processes.stop_all()
     if told is None:
         screen.say(f"logs are in {places.logs}")
         return INTERRUPTED
-    if told.ok and not keep and work is None:
+    if told.ok and not wanted.keep and wanted.work is None:
         shutil.rmtree(places.work)
     elif not told.ok:
         screen.say(f"logs are in {places.logs}")
@@ -134,6 +160,18 @@ def _kept(screen: Screen, world: World) -> None:
         screen.say(f"  {device.name} {serve.http if serve else '-'}, socket {device.socket}")
     screen.say(f"  try: fleetctl {' '.join(world.operator.flags())} rollout list")
     screen.say(f"  end it: kill {' '.join(map(str, pids))}")
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A second Ctrl-C must not cut the clean-up short."""
+    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ was killed.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from modelfleet_core.errors import WorldError
 
 from .metrics import ServeCounts, parse, serve_counts
 from .places import Places
-from .processes import Command, Processes, Program, children
+from .processes import Command, Processes, Program, children, program
 
 SITE = "demo"
 SLOT = "digits"
@@ -97,8 +96,8 @@ class Device:
 
     def run(self) -> None:
         """Starts the supervisor (also again after it was killed)."""
-        program: Command = [sys.executable, "-m", "modelfleet_agent", "run", "--config", self.config]
-        self._supervisor = self._processes.start(f"agent-{self.name}", program)
+        command: Command = [program("modelfleet-agent"), "run", "--config", self.config]
+        self._supervisor = self._processes.start(f"agent-{self.name}", command)
 
     def ready(self) -> None:
         """Waits for the supervisor's readiness line."""
@@ -200,25 +199,38 @@ class Fleet:
         self._clock = clock
         self.url = ""
         self.admin_token = ""
+        self._controller: Program | None = None
         self.devices = [Device(spec, places.device(spec.name), processes, clock) for spec in specs]
         self.classes = tuple(dict.fromkeys(spec.device_class for spec in specs))
 
     def start_controller(self) -> None:
         """Starts the embedded controller; its first admin token comes with the readiness line, once."""
-        command: Command = [
-            sys.executable,
-            "-m",
-            "modelfleet_controller",
-            "serve",
-            "--data",
-            self._places.controller,
-        ]
-        command += ["--listen", "127.0.0.1:0", "--poll-s", f"{POLL_S}", "--tick-s", f"{TICK_S}"]
-        program = self._processes.start("controller", command)
-        ready = program.ready(READY_S)
+        ready = self._run_controller("127.0.0.1:0")
         self.url, self.admin_token = str(ready["url"]), str(ready["admin_token"])
         self._places.token.touch(mode=0o600)
         self._places.token.write_text(self.admin_token + "\n")
+
+    def kill_controller(self) -> None:
+        """kill -9: what it acknowledged is on disk, nothing else."""
+        assert self._controller is not None
+        self._processes.kill(self._controller.pid)
+        self._controller.popen.wait(10)
+
+    def stop_controller(self) -> None:
+        """SIGTERM, and waits."""
+        assert self._controller is not None
+        self._processes.stop(self._controller)
+
+    def restart_controller(self) -> None:
+        """The same data at the same address."""
+        self._run_controller(self.url.removeprefix("http://"))
+
+    def _run_controller(self, listen: str) -> dict[str, object]:
+        command: Command = [program("modelfleet-controller"), "serve"]
+        command += ["--data", self._places.controller, "--listen", listen]
+        command += ["--poll-s", f"{POLL_S}", "--tick-s", f"{TICK_S}"]
+        self._controller = self._processes.start("controller", command)
+        return self._controller.ready(READY_S)
 
     def enrol(self, token: str) -> None:
         """Every device makes its key and introduces it with the token and the pinned trust file; then all
@@ -226,12 +238,12 @@ class Fleet:
         enrolling = []
         for device in self.devices:
             device.write_config(self._places.pair_lock)
-            enrol: Command = [sys.executable, "-m", "modelfleet_agent", "enroll", self.url, "--token", token]
+            enrol: Command = [program("modelfleet-agent"), "enroll", self.url, "--token", token]
             enrol += ["--trust", self._places.trust, "--config", device.config, "--label", f"site={SITE}"]
             enrolling.append(self._processes.start(f"enroll-{device.name}", enrol))
-        for program in enrolling:
-            if program.popen.wait(READY_S):
-                program.ready(0)  # raises with the program's last words
+        for started in enrolling:
+            if started.popen.wait(READY_S):
+                started.ready(0)  # raises with the program's last words
         for device in self.devices:
             device.run()
         for device in self.devices:

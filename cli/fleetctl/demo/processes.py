@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,11 @@ from modelfleet_core.errors import WorldError
 Command = list[str | os.PathLike[str]]
 
 _TAIL = 2_000  # characters of a log shown in an error
+
+
+def program(name: str) -> str:
+    """The path of one of our programs: it lies beside the Python that runs this one."""
+    return str(Path(sys.executable).parent / name)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ What the device answers is then read as an operator reads it: by `fleetctl rollo
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from modelfleet_core.wire.operator import RolloutDevice
 
 from . import forge
 from .fleet import SLOT, Device
+from .processes import program
 from .report import RefusalRow
 from .rollouts import name_of, resource
 from .world import World
@@ -61,7 +61,7 @@ def _tampered(world: World, folder: Path, attack: Attack) -> None:
 
 
 def _unsigned(world: World, folder: Path, attack: Attack) -> None:
-    """The ordinary way is closed, so the thief writes into the database."""
+    """The front door is closed; the thief stops the controller, changes its database and starts it again."""
     world.operator.sign(folder)
     signed = forge.bundles_of(folder)
     stripped = {name: forge.strip_signature(data) for name, data in signed.items()}
@@ -75,7 +75,9 @@ def _unsigned(world: World, folder: Path, attack: Attack) -> None:
     world.operator.push(folder)
     digests = {name: world.operator.upload(data) for name, data in stripped.items()}
     view = world.operator.release(f"{SLOT}:{attack.version}")
+    world.fleet.stop_controller()
     forge.replace_bundles(world.places.controller / "modelfleet.db", view.id, {**view.bundles, **digests})
+    world.fleet.restart_controller()
 
 
 def _stranger(world: World, folder: Path, attack: Attack) -> None:
@@ -125,7 +127,7 @@ def _said(seen: RolloutDevice | None) -> str:
 def _status(world: World, rollout: str) -> str:
     """What `fleetctl rollout status` prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "fleetctl", *world.operator.flags(), "rollout", "status", rollout],
+        [program("fleetctl"), *world.operator.flags(), "rollout", "status", rollout],
         capture_output=True,
         text=True,
         timeout=60,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelfleet_core.clock import Clock
+from modelfleet_core.clock import Clock, Entropy
 
 from .builds import Builds, Job
 from .fleet import SLOT, SPECS, Fleet, Spec
@@ -48,6 +48,7 @@ class World:
         processes: Processes,
         screen: Screen,
         clock: Clock,
+        entropy: Entropy,
         jobs: tuple[Job, ...],
         specs: tuple[Spec, ...] = SPECS,
     ) -> None:
@@ -62,6 +63,7 @@ class World:
         self.builds = Builds(places, models, processes, screen, clock, self.fleet.classes)
         self.baseline = ""
         self.baseline_id = ""
+        self._entropy = entropy
         self._jobs = jobs
         self._pushed: set[str] = set()
         self._operator: Operator | None = None
@@ -85,7 +87,9 @@ class World:
         """The controller runs, the release key exists outside its folder, and the trust file is written."""
         self.screen.doing("the embedded controller starts")
         self.fleet.start_controller()
-        self._operator = Operator(self.fleet.url, self.fleet.admin_token, self.places)
+        self._operator = Operator(
+            self.fleet.url, self.fleet.admin_token, self.places, self.clock, self._entropy
+        )
         self._rollouts = Rollouts(self._operator, self.fleet, self.screen, self.clock)
         self._operator.make_keys()
         self.screen.say(f"controller at {self.fleet.url}; the release key is outside its folder")
