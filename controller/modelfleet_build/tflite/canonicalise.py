@@ -37,8 +37,13 @@ def canonicalise(model: onnx.ModelProto, simplify: Simplify | None = None) -> Gr
     single = _with_batch_one(model)
     if simplify is not None and any(node.op_type in _NEEDS_SIMPLIFYING for node in single.graph.node):
         single = simplify(single)
-    single = shape_inference.infer_shapes(single, check_type=True, strict_mode=True, data_prop=True)
-    graph = single.graph
+    try:
+        graph = shape_inference.infer_shapes(single, check_type=True, strict_mode=True, data_prop=True).graph
+    except shape_inference.InferenceError as error:
+        what = " ".join(str(error).split())[:300]
+        raise Refused(
+            single.graph.name, "graph", f"shapes cannot be inferred for one sample: {what}"
+        ) from error
     constants = {item.name: _constant(item.name, numpy_helper.to_array(item)) for item in graph.initializer}
     renamed: dict[str, str] = {}
     nodes: list[Node] = []
@@ -59,14 +64,14 @@ def _with_batch_one(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     initializers = {item.name for item in result.graph.initializer}
-    for value in list(result.graph.input) + list(result.graph.output):
-        if value.name in initializers:
-            continue
+    for value in result.graph.input:
         dimensions = value.type.tensor_type.shape.dim
-        if dimensions:
+        if dimensions and value.name not in initializers:
             dimensions[0].ClearField("dim_param")
             dimensions[0].dim_value = 1
-    # Shapes that the exporter recorded may still carry the symbolic batch: infer them anew.
+    for value in result.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    # Shapes that the exporter recorded may still carry the symbolic batch: all are inferred anew.
     del result.graph.value_info[:]
     return result
 

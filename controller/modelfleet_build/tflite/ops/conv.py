@@ -76,9 +76,9 @@ def conv_transpose(emitter: Emitter, node: Node) -> None:
     if _is_same(window, (shape[2], shape[3]), (output[2], output[3])):
         _transpose_conv(emitter, node, (kernel, source, bias), target, stored_shape(output), "SAME", window)
         return
-    if any(node.integers("output_padding", (0, 0)) or ()):
-        raise node.refuse("output_padding cannot be converted with these pads")
-    if (window.begin, window.end) == ((0, 0), (0, 0)):
+    if any(window.begin[axis] + output[2 + axis] > full[axis] for axis in (0, 1)):
+        raise node.refuse("output_padding beyond what the end padding cuts off cannot be converted")
+    if output[2:] == full:
         _transpose_conv(emitter, node, (kernel, source, bias), target, stored_shape(output), "VALID", window)
         return
     whole_shape = (1, full[0], full[1], weights.shape[1])

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelfleet_build.cache import Cache, Key
+from modelfleet_build.facts import ModelFacts, float_contract
+from modelfleet_build.pipeline import BuildResult
+from modelfleet_build.port import Converted, Recipe
+from modelfleet_build.progress import Happening
+from modelfleet_core.release.contract import BATCH, Layout, LogicalTensor
+from modelfleet_core.release.manifest import Precision
+
+from .conftest import Bench
+
+X = LogicalTensor("x", (BATCH, 1, 8, 8), Layout.NCHW)
+Y = LogicalTensor("y", (BATCH, 4))
+FACTS = ModelFacts("a" * 64, "b" * 64, 10, 17, False, (X,), (Y,), {"Conv": 1})
+CONVERTED = Converted("model.onnx", float_contract(FACTS, layout=Layout.NCHW, batch=1), ("a note",))
+KEY = Key("b" * 64, FACTS, Recipe("r", Precision.INT8, {"p": "1"}), "c" * 64, "m:p", {"tool": "1.0"})
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "model.onnx").write_bytes(b"the model")
+    (source / "model.bin").write_bytes(b"the weights")
+    made = Cache(tmp_path / "cache")
+    made.store(KEY, CONVERTED, source)
+    return made
+
+
+def fetch(cache: Cache, key: Key, folder: Path) -> tuple[Converted | None, str, list[str]]:
+    folder.mkdir()
+    found = cache.fetch(key, folder)
+    return found.converted, found.damaged, sorted(path.name for path in folder.iterdir())
+
+
+def test_what_was_stored_comes_back(cache: Cache, tmp_path: Path) -> None:
+    assert fetch(cache, KEY, tmp_path / "a") == (CONVERTED, "", ["model.bin", "model.onnx"])
+    assert (tmp_path / "a" / "model.onnx").read_bytes() == b"the model"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(KEY, model_sha256="d" * 64),
+        replace(KEY, facts=FACTS.with_range(0.0, 1.0)),
+        replace(KEY, recipe=Recipe("r", Precision.INT8, {"p": "2"})),
+        replace(KEY, recipe=Recipe("other", Precision.INT8, {"p": "1"})),
+        replace(KEY, calibration="e" * 64),
+        replace(KEY, calibration=None),
+        replace(KEY, optimizer="m:q"),
+        replace(KEY, tools={"tool": "1.1"}),
+    ],
+)
+def test_anything_that_changes_the_bytes_is_another_entry(cache: Cache, tmp_path: Path, other: Key) -> None:
+    assert other.digest() != KEY.digest()
+    assert fetch(cache, other, tmp_path / "a") == (None, "", [])
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "entry", "escape", "swap"])
+def test_a_damaged_entry_is_dropped_and_made_anew(cache: Cache, tmp_path: Path, damage: str) -> None:
+    entry = next(cache.root.rglob("entry.json"))
+    stored = entry.parent / "files" / "model.onnx"
+    if damage == "flip":
+        stored.write_bytes(b"the modeL")
+    elif damage == "truncate":
+        stored.write_bytes(b"the")
+    elif damage == "remove":
+        stored.unlink()
+    elif damage == "entry":
+        entry.write_bytes(entry.read_bytes()[:-40])
+    elif damage == "escape":
+        entry.write_bytes(entry.read_bytes().replace(b'"model.bin"', b'"../x.json"'))
+    else:
+        entry.write_bytes(entry.read_bytes().replace(b'"tool": "1.0"', b'"tool": "9.9"'))
+    converted, damaged, left = fetch(cache, KEY, tmp_path / "a")
+    assert converted is None
+    assert "damaged" in damaged
+    assert left == []
+    cache.store(KEY, CONVERTED, tmp_path / "source")
+    assert fetch(cache, KEY, tmp_path / "b")[0] == CONVERTED
+
+
+def test_a_cache_that_cannot_be_written_does_not_fail_the_build(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file in the way")
+    source = tmp_path / "source"
+    source.mkdir()
+    Cache(tmp_path / "cache").store(KEY, CONVERTED, source)
+
+
+def cached(result: BuildResult) -> list[bool]:
+    return [item.cached for report in result.report.classes for item in report.variants]
+
+
+def test_a_second_build_takes_its_variants_from_the_cache(bench: Bench, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"cache": tmp_path / "cache", "classes": ("x86-onnxruntime", "arm-litert")}
+    first = bench.build(**changes, output=tmp_path / "out" / "one")
+    second = bench.build(**changes, output=tmp_path / "out" / "two")
+    assert cached(first) == [False, False]
+    assert cached(second) == [True, True]
+    assert first.manifest is not None
+    assert second.manifest is not None
+    for one, two in zip(
+        sorted(first.manifest.variants, key=lambda v: v.name),
+        sorted(second.manifest.variants, key=lambda v: v.name),
+        strict=True,
+    ):
+        assert one.files == two.files
+    for path in (tmp_path / "cache").rglob("model.onnx"):
+        path.write_bytes(b"rotten")
+    bench.events.clear()
+    third = bench.build(**changes, output=tmp_path / "out" / "three")
+    assert cached(third) == [False, True]
+    assert any(event.happening is Happening.GOING_ON and "damaged" in event.detail for event in bench.events)
