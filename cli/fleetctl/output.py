@@ -126,7 +126,7 @@ STYLES = {
 }
 
 
-def styled(word: str) -> Cell:
+def styled(word: str) -> tuple[str, str]:
     """A state, verdict or outcome in its colour."""
     return (word, STYLES.get(word, ""))
 

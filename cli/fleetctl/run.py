@@ -1,4 +1,4 @@
-"""Runs one command line and says how it ended: 0 good, 2 usage, 1 any other error, or the code a command gives."""
+"""Runs one command line and says how it ended: 0 good, 2 usage, 1 other errors, or the command's own code."""
 
 from __future__ import annotations
 

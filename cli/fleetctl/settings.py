@@ -13,7 +13,7 @@ class Settings:
 
     Attributes:
         config_dir: holds `config.json` (contexts with tokens) and `trust/`.
-        url, token, token_file, context: MODELFLEET_URL, _TOKEN, _TOKEN_FILE, _CONTEXT; flags come before them.
+        url, token, token_file, context: MODELFLEET_URL, _TOKEN, _TOKEN_FILE, _CONTEXT; flags win.
         passphrase: MODELFLEET_KEY_PASSPHRASE, of a release key.
         color: False where NO_COLOR is set or the terminal is dumb.
     """

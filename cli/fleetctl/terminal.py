@@ -1,7 +1,7 @@
 """The screen: where text goes, whether somebody watches, and how to ask.
 
-No colour without a terminal or with NO_COLOR; nothing is asked where nobody can answer. Text of others (names,
-reasons) is never read as markup, and control characters in it are made visible.
+No colour without a terminal or with NO_COLOR; nothing is asked where nobody can answer. Text of others
+(names, reasons) is never read as markup, and control characters in it are made visible.
 """
 
 from __future__ import annotations

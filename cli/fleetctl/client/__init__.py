@@ -1,1 +1,1 @@
-"""The controller's public API as typed calls; the only package of the command line that talks over the network."""
+"""The controller's public API as typed calls; nothing else in the command line uses the network."""

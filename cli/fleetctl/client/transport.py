@@ -90,7 +90,7 @@ class Transport:
         """Status and body of an answer that is good (2xx, or one of `allowed`).
 
         Raises:
-            WorldError: MF-5010, the controller cannot be reached, or the code that it gives for its own trouble.
+            WorldError: MF-5010, it cannot be reached, or the code that it gives for its own trouble.
             CallerError: the code that the controller gives; MF-6003 where it gives none.
         """
         try:
@@ -184,7 +184,7 @@ def _refusal(status: int, body: bytes, kind: str, what: str, url: str) -> Modelf
         code, happened = Code(told.code), told.detail
     except ValueError:  # a newer controller's code: it stands in the text
         code, happened = Code.CLI_ANSWER, f"{told.code}: {told.detail}"
-    root = WorldError if status >= 500 else CallerError
+    root: type[ModelfleetError] = WorldError if status >= 500 else CallerError
     if code.value.startswith("MF-20") and root is CallerError:
         root = IntegrityError
     return root(code, happened, expected=told.expected, todo=told.todo)

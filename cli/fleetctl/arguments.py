@@ -1,0 +1,92 @@
+"""Arguments that several commands read: labels, durations, resource files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import CallerError
+from modelfleet_core.files.units import UnitError, parse_duration
+from modelfleet_core.wire.enroll import check_labels
+
+MAX_RESOURCE: Final = 256 * 1024
+
+
+def read_labels(arguments: Sequence[str]) -> dict[str, str]:
+    """`["k=v", ...]` as labels.
+
+    Raises:
+        CallerError: MF-6011.
+    """
+    return changed_labels({}, arguments)
+
+
+def changed_labels(labels: Mapping[str, str], changes: Sequence[str]) -> dict[str, str]:
+    """Labels after `k=v` (set) and `k-` (remove).
+
+    Raises:
+        CallerError: MF-6011.
+    """
+    made = dict(labels)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if equals and key:
+            made[key] = value
+        elif not equals and len(change) > 1 and change.endswith("-"):
+            made.pop(change[:-1], None)
+        else:
+            raise _not_understood(f"label {change[:80]!r}", "KEY=VALUE to set, KEY- to remove")
+    try:
+        check_labels(made)
+    except ValueError as error:
+        raise _not_understood(str(error), "lower-case names and short printable values") from error
+    return made
+
+
+def read_duration(text: str, option: str) -> float:
+    """Seconds of `30m`.
+
+    Raises:
+        CallerError: MF-6011.
+    """
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise _not_understood(f"{option} {text[:80]!r}", str(error)) from error
+
+
+def read_resource(path: Path) -> dict[str, object]:
+    """The mapping in a YAML or JSON file; `-` is standard input. What it means is for `modelfleet_core.files`.
+
+    Raises:
+        CallerError: MF-6004 unreadable, MF-1001 not YAML or no mapping.
+    """
+    import yaml
+
+    from fleetctl import safefile
+
+    data = safefile.read(Path("/dev/stdin") if str(path) == "-" else path, MAX_RESOURCE, "the resource file")
+    try:
+        documents = list(yaml.safe_load_all(data))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" at line {place.line + 1}" if place is not None else ""
+        raise _no_resource(f"{path} is not YAML{where}") from error
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise _no_resource(f"{path} does not hold exactly one mapping")
+    return {str(key): value for key, value in documents[0].items()}
+
+
+def _no_resource(happened: str) -> CallerError:
+    return CallerError(
+        Code.FILE_NOT_A_RESOURCE,
+        happened,
+        expected="one resource with apiVersion, kind, metadata and spec",
+        todo="start from an example in docs/guides/cli.md",
+    )
+
+
+def _not_understood(happened: str, expected: str) -> CallerError:
+    return CallerError(Code.CLI_ARGUMENT, happened, expected=expected, todo="correct the argument")

@@ -1,0 +1,1 @@
+"""`fleetctl device`: the fleet as it is."""

@@ -1,0 +1,1 @@
+"""`fleetctl class`: kinds of device."""

@@ -1,0 +1,1 @@
+"""`fleetctl login` and `fleetctl context`: which controller, and by what right."""

@@ -1,0 +1,1 @@
+"""`fleetctl release`: keys, signatures and the way of a release to the controller."""

@@ -1,0 +1,1 @@
+"""`fleetctl rollout`: plan, start, watch and steer rollouts."""

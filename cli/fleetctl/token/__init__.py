@@ -1,0 +1,1 @@
+"""`fleetctl token`: enrolment and API tokens."""

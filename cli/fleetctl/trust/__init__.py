@@ -1,0 +1,1 @@
+"""`fleetctl trust`: whose releases devices accept, remembered on the operator's side."""
