@@ -58,7 +58,7 @@ def read_duration(text: str, option: str) -> float:
 
 
 def read_resource(path: Path) -> dict[str, object]:
-    """The mapping in a YAML or JSON file; `-` is standard input. What it means is for `modelfleet_core.files`.
+    """The mapping in a YAML or JSON file; `-` is standard input. It is read by `core.files`.
 
     Raises:
         CallerError: MF-6004 unreadable, MF-1001 not YAML or no mapping.

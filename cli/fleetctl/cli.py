@@ -28,7 +28,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "server": Entry("fleetctl.server.command", "app", "Run a controller on this machine."),
     "login": Entry("fleetctl.login.command", "login", "Log in to a controller."),
     "context": Entry("fleetctl.login.command", "contexts", "Choose among controllers."),
-    "build": Entry("fleetctl.build.command", "app", "Build variants of a model, and read build reports."),
+    "build": Entry("fleetctl.build.command", "build", "Build variants of a model, and read build reports."),
     "release": Entry("fleetctl.release.command", "app", "Sign, verify, push and list releases."),
     "trust": Entry("fleetctl.trust.command", "app", "Say whose releases devices accept."),
     "class": Entry("fleetctl.device_class.command", "app", "Device classes."),
@@ -38,6 +38,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "audit": Entry("fleetctl.audit.command", "app", "The log of decisions."),
     "doctor": Entry("fleetctl.doctor.command", "doctor", "Check this installation and the controller."),
 }
+BUILD_REPORT: Final = Entry("fleetctl.build.command", "report", "Read a build report.")
 
 
 class LazyGroup(TyperGroup):
@@ -49,7 +50,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, imported now."""
-        entry = ENTRIES.get(cmd_name)
+        entry = BUILD_REPORT if cmd_name == "build report" else ENTRIES.get(cmd_name)
         if entry is None:
             return None
         found = getattr(importlib.import_module(entry.module), entry.name)
@@ -60,6 +61,12 @@ class LazyGroup(TyperGroup):
         command = typer.main.get_command(found)
         command.name = cmd_name
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """`build report` is a command of its own beside `build MODEL.onnx`."""
+        if args[:2] == ["build", "report"]:
+            return "build report", self.get_command(ctx, "build report"), args[2:]
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list in `--help`, from `ENTRIES` alone."""

@@ -13,12 +13,16 @@ class Settings:
 
     Attributes:
         config_dir: holds `config.json` (contexts with tokens) and `trust/`.
+        data_dir: default place of an embedded controller.
+        cache_dir: what may be lost, such as converted variants.
         url, token, token_file, context: MODELFLEET_URL, _TOKEN, _TOKEN_FILE, _CONTEXT; flags win.
         passphrase: MODELFLEET_KEY_PASSPHRASE, of a release key.
         color: False where NO_COLOR is set or the terminal is dumb.
     """
 
     config_dir: Path
+    data_dir: Path
+    cache_dir: Path
     url: str | None = None
     token: str | None = None
     token_file: Path | None = None
@@ -33,12 +37,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     def read(name: str) -> str | None:
         return environ.get(name) or None
 
-    base = read("XDG_CONFIG_HOME")
     home = Path(read("HOME") or "/")
-    config = Path(base) if base and Path(base).is_absolute() else home / ".config"
+
+    def place(name: str, default: str) -> Path:
+        # The XDG base directory specification ignores relative paths.
+        found = read(name)
+        return Path(found) if found and Path(found).is_absolute() else home / default
+
     token_file = read("MODELFLEET_TOKEN_FILE")
     return Settings(
-        config_dir=config / "fleetctl",
+        config_dir=place("XDG_CONFIG_HOME", ".config") / "fleetctl",
+        data_dir=place("XDG_DATA_HOME", ".local/share") / "modelfleet",
+        cache_dir=place("XDG_CACHE_HOME", ".cache") / "modelfleet",
         url=read("MODELFLEET_URL"),
         token=read("MODELFLEET_TOKEN"),
         token_file=Path(token_file) if token_file else None,

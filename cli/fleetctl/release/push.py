@@ -35,7 +35,7 @@ def push(release: ReleaseFolder, api: Api, progress: Progress) -> tuple[PushView
     """Verifies against the keys that the controller accepts, then uploads and registers.
 
     Raises:
-        IntegrityError: MF-2023 a variant is not signed, or another code of verification; then nothing is sent.
+        IntegrityError: MF-2023 a variant is not signed, or a code of `verify_variant`; nothing is sent.
     """
     keys = accepted_keys(api)
     signers = {verify_variant(release, variant, keys).key_hint for variant in release.variants}

@@ -120,7 +120,7 @@ def export(
             Code.CLI_TRUST_UNKNOWN,
             f"this machine remembers no release keys of the controller {told.audience}",
             expected="keys that were registered from here",
-            todo="`fleetctl trust init --release-key FILE.pub`, or --from-controller to believe the controller",
+            todo="`fleetctl trust init --release-key FILE.pub`, or believe it with --from-controller",
         )
     check_director(known, told)
     certificates = (

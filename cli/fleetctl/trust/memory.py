@@ -1,7 +1,7 @@
-"""What this machine remembers about a controller: its director keys and the release keys that *we* registered.
+"""What this machine remembers of a controller: its director keys and the release keys registered from here.
 
-A trust file is made of the remembered release keys, never of those that the controller tells: whoever takes the
-controller must not be able to add a key by which devices accept releases.
+A trust file is made of the remembered release keys, never of those that the controller tells: whoever takes
+the controller must not be able to add a key by which devices accept releases.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def check_director(known: TrustFile, told: TrustView) -> None:
             Code.CLI_TRUST_CHANGED,
             f"the controller {told.audience} shows another director key than the remembered one",
             expected=f"key {', '.join(fingerprint(k)[:16] for k in known.director_keys)}",
-            todo="if its data were really made anew, remove the remembered file and run `fleetctl trust init`",
+            todo="if its data were really made anew, remove the remembered file, then `fleetctl trust init`",
         )
 
 
@@ -130,8 +130,8 @@ def status(url: str, told: TrustView, known: TrustFile | None) -> TrustStatus:
     for line in lines:
         if known is not None and line.kind == "release" and not line.here:
             warnings.append(
-                f"the controller accepts release key {line.fingerprint[:16]}, which was not registered from here; "
-                "it will not stand in trust files made here"
+                f"the controller accepts release key {line.fingerprint[:16]}, which was not registered from "
+                "here; it will not stand in trust files made here"
             )
         if line.kind == "release" and not line.controller:
             warnings.append(

@@ -1,0 +1,1 @@
+"""`fleetctl audit`: the log of decisions, and whether it is whole."""

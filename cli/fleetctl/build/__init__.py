@@ -1,0 +1,1 @@
+"""`fleetctl build`: drives the variant builder and shows what it found."""

@@ -1,0 +1,142 @@
+"""`fleetctl build MODEL.onnx` and `fleetctl build report DIR`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleetctl.app import app_of, need_extra
+from fleetctl.output import Format, OutputOption, emit
+from modelfleet_core.release.manifest import Precision, Task
+
+if TYPE_CHECKING:
+    from modelfleet_core.release.device_class import DeviceClass
+
+
+class Objective(StrEnum):
+    """What the best variant of a class is."""
+
+    LATENCY = "latency"
+    SIZE = "size"
+
+
+def build(
+    ctx: typer.Context,
+    model: Annotated[Path, typer.Argument(help="The trained model.", metavar="MODEL.onnx")],
+    name: Annotated[str, typer.Option("--name", help="Name of the release; also the slot on devices.")],
+    version: Annotated[str, typer.Option("--version", help="Version of the release.")],
+    validation: Annotated[
+        Path, typer.Option("--validation", help="Held-out `images` and `labels`.", metavar="F.npz")
+    ],
+    folder: Annotated[Path, typer.Option("-O", "--to", help="Release folder to write.", metavar="DIR")],
+    device_class: Annotated[
+        list[str] | None, typer.Option("--class", help="Device class; may stand several times. Default: all.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="`images` for int8.", metavar="F.npz")
+    ] = None,
+    golden: Annotated[
+        Path | None,
+        typer.Option("--golden", help="`images` and `labels` that go to the devices.", metavar="F.npz"),
+    ] = None,
+    task: Annotated[Task, typer.Option("--task", help="What the model does.")] = Task.CLASSIFICATION,
+    max_drop: Annotated[
+        str, typer.Option("--max-drop", help="Largest loss against the float parent.")
+    ] = "1pt",
+    precision: Annotated[
+        list[Precision] | None, typer.Option("--precision", help="Instead of those of the classes.")
+    ] = None,
+    objective: Annotated[
+        Objective, typer.Option("--objective", help="What the best variant is.")
+    ] = Objective.LATENCY,
+    class_file: Annotated[
+        list[Path] | None, typer.Option("--class-file", help="DeviceClass resource (YAML) of your own.")
+    ] = None,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use earlier conversions again.")] = True,
+    nice: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the processor to others.")] = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Build variants of a model for device classes, and measure each in its real runtime against the float
+    parent. Exit code: 0 all classes built, 3 some, 4 none. To read a report again: fleetctl build report DIR.
+
+    \b
+    Example:
+      fleetctl build digits.onnx --name digits --version 1.1 --class x86-onnxruntime --class arm-litert \\
+        --calibration calibration.npz --validation validation.npz -O build/digits-1.1
+    """
+    made = app_of(ctx)
+    need_extra("build", "numpy", "onnx", "onnxruntime", "psutil")
+
+    from fleetctl.build import render
+    from fleetctl.build.progress import shown
+    from modelfleet_build import pipeline
+    from modelfleet_build.request import BuildRequest
+    from modelfleet_build.request import Objective as Kinds
+
+    known = _known(class_file or [])
+    request = BuildRequest(
+        model=model,
+        name=name,
+        version=version,
+        classes=tuple(device_class or [c.name for c in known]),
+        validation=validation,
+        output=folder,
+        calibration=calibration,
+        golden=golden,
+        task=task,
+        max_drop_points=_points(max_drop),
+        objective=Kinds(objective.value),
+        precisions=tuple(precision) if precision else None,
+        known_classes=known,
+        cache=made.settings.cache_dir / "build" if cache else None,
+        nice=nice,
+    )
+    with shown(made.terminal, made.clock, f"build {name}:{version}") as sink:
+        result = pipeline.build(request, sink, made.clock)
+    emit(made.terminal, result.report, output, lambda view: render.report(view, result.folder))
+    raise typer.Exit(result.exit_code)
+
+
+def report(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(help="The release folder that `fleetctl build` wrote.", metavar="DIR")
+    ],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show the report of a build: accuracy, latency, size per variant, and why each refused one was refused.
+
+    \b
+    Example:
+      fleetctl build report build/digits-1.1
+    """
+    need_extra("build", "numpy", "onnx")
+
+    from fleetctl.build import render
+    from modelfleet_build.report import read_report
+
+    emit(app_of(ctx).terminal, read_report(folder), output, lambda view: render.report(view, folder))
+
+
+def _known(files: list[Path]) -> tuple[DeviceClass, ...]:
+    """The shipped classes and those of files; a file's class replaces a shipped one of the same name."""
+    from fleetctl.arguments import read_resource
+    from modelfleet_core.files.resource import read_device_class
+    from modelfleet_core.release.device_class import SHIPPED
+
+    own = [read_device_class(read_resource(path)) for path in files]
+    names = {c.name for c in own}
+    return (*(c for c in SHIPPED if c.name not in names), *own)
+
+
+def _points(text: str) -> float:
+    """Points (0 to 100) of `1pt`."""
+    from modelfleet_core.files.units import UnitError, parse_points
+
+    try:
+        return round(100 * parse_points(text), 9)
+    except UnitError as error:
+        raise typer.BadParameter(f"--max-drop: {error}") from error

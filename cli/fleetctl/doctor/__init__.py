@@ -1,0 +1,1 @@
+"""`fleetctl doctor`: is everything in place?"""

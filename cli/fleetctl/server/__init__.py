@@ -1,0 +1,1 @@
+"""`fleetctl server`: a controller on this machine."""
