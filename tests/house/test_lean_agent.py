@@ -32,13 +32,18 @@ UNWANTED = (
 
 @cache
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph(
+    found = grimp.build_graph(
         "modelfleet_agent",
         "modelfleet_runtimes",
         "modelfleet_core",
         include_external_packages=True,
         exclude_type_checking_imports=True,
     )
+    for name in found.modules:
+        package = name.rpartition(".")[0]
+        if package in found.modules:  # to import a module is to run its package's __init__ first
+            found.add_import(importer=name, imported=package)
+    return found
 
 
 def lean_modules() -> list[str]:
