@@ -1,0 +1,68 @@
+"""The shipped conformance suite on the three bundled optimizers, with digits:1.1."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from modelfleet_build.datasets import BYTE_SCALE
+from modelfleet_build.intake import take_in
+from modelfleet_build.port import Optimizer
+from modelfleet_build.registry import OptimizerPoint, for_runtime, installed
+from modelfleet_build.testing import OptimizerCase, OptimizerConformance
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import WorldError
+from modelfleet_runtimes.golden import scaled
+
+from .conftest import DIGITS
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> OptimizerCase:
+    model = tmp_path_factory.mktemp("model") / "model.onnx"
+    facts = take_in(DIGITS / "digits-1.1.onnx", model).with_range(0.0, 1.0)
+    images = []
+    for name in ("calibration", "validation"):
+        with np.load(DIGITS / f"{name}.npz", allow_pickle=False) as arrays:
+            images.append(scaled(arrays["images"][:100], BYTE_SCALE))
+    reference = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    expected = np.asarray(reference.run(["logits"], {"image": images[1]})[0], np.float32)
+    heavy = ("onnx", "onnxruntime", "openvino", "nncf", "ai_edge_litert", "ai_edge_quantizer")
+    return OptimizerCase(model, facts, images[0], images[1], expected, 1e-4, 0.95, heavy)
+
+
+@pytest.fixture(autouse=True)
+def _foreign_warnings() -> Iterator[None]:
+    """The converters warn of their own affairs; in a build they run in children."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class TestOnnxRuntimeOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return for_runtime("onnxruntime", installed()).load()
+
+
+class TestOpenVinoOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return for_runtime("openvino", installed()).load()
+
+
+class TestLiteRtOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return for_runtime("litert", installed()).load()
+
+
+def test_an_optimizer_whose_package_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WorldError, match="no-such-distribution") as caught:
+        for_runtime("lacking", (OptimizerPoint("lacking", "tests.build.rogue:lacking"),))
+    assert caught.value.code is Code.OPTIMIZER_MISSING
