@@ -127,8 +127,14 @@ def options(
 
 
 def group(help: str) -> typer.Typer:
-    """A group of commands."""
-    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    """A group of commands, also where it holds a single one."""
+    made = typer.Typer(help=help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    made.callback()(_nothing)
+    return made
+
+
+def _nothing() -> None:
+    pass
 
 
 def command() -> Any:
