@@ -74,17 +74,22 @@ class DeviceSum:
         A score of an older stage than the row's only adds to what is carried; one of a newer stage starts
         `fine` anew. So the result does not depend on the order in which reports arrive.
         """
-        carried = replace(
-            self,
+        if stage == CARRIED_ONLY or stage < self.stage:
+            stage, fine, stage_reports = self.stage, self.fine, self.stage_reports
+        elif stage > self.stage:
+            fine, stage_reports = score.fine, 1
+        else:
+            fine, stage_reports = added(self.fine, score.fine), self.stage_reports + 1
+        return DeviceSum(
+            device=self.device,
+            stratum=self.stratum,
+            stage=stage,
             worse=added(self.worse, score.worse),
+            fine=fine,
             reports=self.reports + 1,
+            stage_reports=stage_reports,
             score_total=self.score_total + score.value,
         )
-        if stage == CARRIED_ONLY or stage < self.stage:
-            return carried
-        if stage > self.stage:
-            return replace(carried, stage=stage, fine=score.fine, stage_reports=1)
-        return replace(carried, fine=added(self.fine, score.fine), stage_reports=self.stage_reports + 1)
 
     def in_stage(self, stage: int) -> DeviceSum:
         """The row as that stage sees it: `fine` of another stage does not count."""

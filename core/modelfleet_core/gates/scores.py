@@ -62,7 +62,7 @@ def score(gate: Gate, value: float) -> Score:
         worse = step(clip(value, math.log1p(gate.tolerance), LATENCY_SCALE, LATENCY_CAP))
         fine = step(-clip(value, math.log1p(gate.effective_limit), LATENCY_SCALE, LATENCY_CAP))
     else:
-        worse = _rate_step(value, gate.tolerance)
+        worse = rate_step(value, gate.tolerance)
         fine = BREACH if value > gate.effective_limit else NO_BREACH
     exact = math.floor(max(-_LARGEST_SCORE, min(_LARGEST_SCORE, value)) * _UNIT) / _UNIT
     return Score(gate.metric, exact, worse, fine)
@@ -73,8 +73,8 @@ BREACH: Final[Wealth] = step(-1.0)
 
 
 @lru_cache(maxsize=4096)
-def _rate_step(value: float, tolerance: float) -> Wealth:
-    """Cached: rates of small windows take few values, mostly zero."""
+def rate_step(value: float, tolerance: float) -> Wealth:
+    """Step of a rate against its tolerance; cached, since rates of small windows take few values."""
     return step(clip(value, tolerance, tolerance, RATE_CAP))
 
 

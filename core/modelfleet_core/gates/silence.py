@@ -17,8 +17,8 @@ import math
 from datetime import datetime
 
 from modelfleet_core.gates.evidence import DeviceSum, Heartbeat
-from modelfleet_core.gates.scores import BREACH, NO_BREACH, RATE_CAP
-from modelfleet_core.gates.wealth import added, clip, step, times
+from modelfleet_core.gates.scores import BREACH, NO_BREACH, rate_step
+from modelfleet_core.gates.wealth import added, times
 from modelfleet_core.rollout.gate import Gate
 
 
@@ -50,8 +50,7 @@ def silence_sum(
 ) -> DeviceSum:
     """The row of the silence gate for one device; `rate` is m, the tolerated share of silent windows."""
     silent = silent_windows(beat, gate.missed, window_s, stage_started_at, now)
-    alive = step(clip(0.0, rate, rate, RATE_CAP))
-    dead = step(clip(1.0, rate, rate, RATE_CAP))
+    alive, dead = rate_step(0.0, rate), rate_step(1.0, rate)
     return DeviceSum(
         device=beat.device,
         stratum=beat.stratum,

@@ -21,6 +21,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from math import floor, log1p
+from operator import add
 from typing import Final
 
 GRID: Final = 16
@@ -46,12 +48,12 @@ def clip(score: float, tolerated: float, scale: float, cap: float) -> float:
 
 def step(g: float) -> Wealth:
     """What one bet with outcome g >= -1 adds to the log-wealths, rounded down to multiples of 2**-30."""
-    return tuple([math.floor(math.log1p(fraction * g) * _UNIT) / _UNIT for fraction in LAMBDAS])
+    return tuple([floor(log1p(fraction * g) * _UNIT) / _UNIT for fraction in LAMBDAS])
 
 
 def added(one: Wealth, other: Wealth) -> Wealth:
     """The sum, element by element; exact."""
-    return tuple([a + b for a, b in zip(one, other, strict=True)])
+    return tuple(map(add, one, other))
 
 
 def times(one: Wealth, count: int) -> Wealth:
