@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-CODE := core controller agent cli e2e tests tools $(wildcard bench docs)
+CODE := core controller agent cli e2e tests tools bench examples
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types e2e bench docs docs-write check relock format clean
 
@@ -34,7 +34,7 @@ format: setup ## put the sources into the house's format
 	@$(BIN)/ruff format $(CODE)
 
 types: setup ## mypy (strict) and pyright
-	@$(BIN)/mypy core controller agent cli e2e tests tools
+	@$(BIN)/mypy $(CODE)
 	@$(BIN)/pyright
 
 docs: setup ## check that the docs are complete, true and not stale
@@ -55,4 +55,4 @@ relock: ## make requirements/*.txt anew (needs uv; ARGS=--upgrade takes the newe
 
 clean: ## remove caches and the environment
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
-	find core controller agent cli e2e tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
