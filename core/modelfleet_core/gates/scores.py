@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
-from modelfleet_core.gates.evidence import CARRIED_ONLY, Score, Stratum
+from modelfleet_core.gates.evidence import Score, Stratum
 from modelfleet_core.gates.wealth import Wealth, clip, step
 from modelfleet_core.rollout.gate import Gate, Metric
 from modelfleet_core.sketch.histogram import Histogram
@@ -40,23 +39,6 @@ _QUANTILE: Final = {Metric.LATENCY_P50: 0.50, Metric.LATENCY_P95: 0.95, Metric.L
 def stratum_of(report: Report) -> Stratum:
     """With or without an incumbent."""
     return Stratum.WITHOUT_INCUMBENT if report.incumbent is None else Stratum.WITH_INCUMBENT
-
-
-def stage_of(report: Report, stage: int, mode: Mode, stage_started_at: datetime) -> int:
-    """For which stage a report speaks for promotion: the class's current one, or none (CARRIED_ONLY).
-
-    Shadow evidence never promotes a live stage (semantics section 2), so the report's mode must be the
-    stage's and its window must have begun in the stage. What is carried for rollback counts in either case.
-
-    Args:
-        report: the report.
-        stage: index of the class's current stage.
-        mode: that stage's mode.
-        stage_started_at: when it began, aware.
-    """
-    if report.mode is mode and report.window * report.window_s >= stage_started_at.timestamp():
-        return stage
-    return CARRIED_ONLY
 
 
 def score_report(report: Report, gates: Sequence[Gate]) -> tuple[Score, ...]:

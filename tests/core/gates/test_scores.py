@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
-from modelfleet_core.gates.evidence import CARRIED_ONLY, Stratum
-from modelfleet_core.gates.scores import MIN_PAIRS, score_report, stage_of, stratum_of
+from modelfleet_core.gates.evidence import Stratum
+from modelfleet_core.gates.scores import MIN_PAIRS, score_report, stratum_of
 from modelfleet_core.rollout.gate import DEFAULT_GATES, Gate, Metric
 from modelfleet_core.sketch.histogram import Histogram
 from modelfleet_core.wire.director import Mode
@@ -74,20 +73,6 @@ def test_live_errors_count_requests_that_the_candidate_did_not_answer() -> None:
 def test_the_stratum_is_whether_there_was_an_incumbent() -> None:
     assert stratum_of(BASE) is Stratum.WITH_INCUMBENT
     assert stratum_of(replace(BASE, incumbent=None)) is Stratum.WITHOUT_INCUMBENT
-
-
-@pytest.mark.parametrize(
-    ("window", "mode", "stage"),
-    [
-        (10, Mode.LIVE, 2),
-        (11, Mode.LIVE, 2),
-        (9, Mode.LIVE, CARRIED_ONLY),  # began before the stage
-        (11, Mode.SHADOW, CARRIED_ONLY),  # shadow evidence never promotes a live stage
-    ],
-)
-def test_a_report_speaks_for_a_stage_only_from_within_it(window: int, mode: Mode, stage: int) -> None:
-    began = datetime.fromtimestamp(10 * 300.0, UTC)
-    assert stage_of(replace(BASE, window=window, mode=mode), 2, Mode.LIVE, began) == stage
 
 
 @pytest.mark.parametrize(
