@@ -29,6 +29,7 @@ STATUS: Final[dict[Code, int]] = {
     Code.REQUEST_SIGNATURE_BAD: 401,
     Code.REQUEST_REPLAYED: 401,
     Code.REQUEST_KEY_UNKNOWN: 401,
+    Code.BLOB_MISSING: 404,
     Code.BLOB_RANGE: 416,
     Code.BLOB_TOO_LARGE: 413,
     Code.RELEASE_EXISTS: 409,

@@ -1,0 +1,1 @@
+"""Tests of modelfleet_controller."""

@@ -1,0 +1,174 @@
+"""The program itself: readiness line, real HTTP on loopback, SIGTERM, restart, refusals at the start."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+
+from modelfleet_core.clock import SystemClock
+from modelfleet_core.ids import device_id
+from modelfleet_core.trust.director import check_statement
+from modelfleet_core.trust.http_signature import encode_nonce, sign_request
+from modelfleet_core.trust.keys import ed25519_from_seed
+from modelfleet_core.trust.policy import TrustFile, policy_of
+from modelfleet_core.wire import codec
+from modelfleet_core.wire.checkin import Checkin, CheckinAnswer
+from modelfleet_core.wire.enroll import EnrollRequest
+from modelfleet_core.wire.operator import TrustView
+
+from .kit import RELEASE_KEY, X86, build
+from e2e.support import Process, ProcessDied
+
+pytestmark = pytest.mark.server
+
+
+def controller(folder: Path, *more: str) -> Process:
+    command = [
+        "modelfleet-controller",
+        "serve",
+        "--data",
+        str(folder / "data"),
+        "--listen",
+        "127.0.0.1:0",
+        *more,
+    ]
+    return Process(command, folder / "logs")
+
+
+class Device:
+    """Signs real requests."""
+
+    def __init__(self, url: str, audience: str) -> None:
+        self.key = ed25519_from_seed(bytes(range(32)))
+        self.id = device_id(self.key.public().raw)
+        self.url = url
+        self.audience = audience
+        self.count = 0
+        self.nonce = ""
+
+    def send(self, method: str, path: str, body: bytes, **headers: str) -> httpx.Response:
+        self.count += 1
+        self.nonce = encode_nonce(hashlib.sha256(f"{self.url}{self.count}".encode()).digest()[:16])
+        signed = sign_request(
+            method=method,
+            path=path,
+            query="",
+            body=body,
+            created=int(SystemClock().now().timestamp()),
+            nonce=self.nonce,
+            keyid=self.id,
+            signer=self.key,
+            audience=self.audience,
+        )
+        return httpx.request(method, self.url + path, content=body, headers={**signed, **headers}, timeout=20)
+
+
+def test_from_the_first_start_to_a_check_in_and_a_restart(tmp_path: Path) -> None:
+    said = codec.encode(Checkin(0, "b", "0.1.0", ()))
+    with controller(tmp_path, "--poll-s", "2") as process:
+        ready = process.ready(60)
+        url, admin = ready.text("url"), {"authorization": f"Bearer {ready.text('admin_token')}"}
+        pem = RELEASE_KEY.public().to_pem()
+        built = build()
+        with httpx.Client(base_url=url, headers=admin, timeout=20) as http:
+            view = codec.decode(http.get("/v1/trust").content, TrustView, what="trust")
+            assert http.post("/v1/trust/release-keys", json={"pem": pem}).status_code == 201
+            for data in built.blobs:
+                path = f"/v1/blobs/sha256/{hashlib.sha256(data).hexdigest()}"
+                assert http.put(path, content=data).status_code == 201
+            assert http.post("/v1/releases", content=codec.encode(built.push)).status_code == 201
+            token = {"kind": "enrolment", "name": "d", "ttl_s": 600.0}
+            secret = http.post("/v1/tokens", json=token).json()["secret"]
+        device = Device(url, view.audience)
+        public = base64.b64encode(device.key.public().raw).decode()
+        body = codec.encode(EnrollRequest(secret, public, "camera", X86))
+        assert device.send("POST", "/v1/device/enroll", body).status_code == 200
+        answer = device.send("POST", "/v1/device/checkin", said)
+        now = SystemClock().now()
+        told = codec.decode(answer.content, CheckinAnswer, what="answer")
+        check_statement(
+            told.statement,
+            policy_of(TrustFile(view.audience, (pem,), view.director_keys, now)),
+            device=device.id,
+            nonce=device.nonce,
+            last_revision=0,
+            now_floor=now,
+        )
+        assert 1.8 <= float(answer.headers["modelfleet-poll-s"]) <= 2.2
+        etag = {"if-none-match": answer.headers["etag"]}
+        assert device.send("POST", "/v1/device/checkin", said, **etag).status_code == 204
+        model = next(data for data in built.blobs if data.startswith(b"model"))
+        path = f"/v1/blobs/sha256/{hashlib.sha256(model).hexdigest()}"
+        part = device.send("GET", path, b"", range="bytes=5-")
+        assert (part.status_code, part.content) == (206, model[5:])
+        assert stat.S_IMODE((tmp_path / "data" / "director.key").stat().st_mode) == 0o600
+        assert process.terminate() == 0
+        events = {json.loads(line)["event"] for line in process.stderr().splitlines()}
+        assert {"controller.ready", "controller.stopping", "request.answered"} <= events
+        log = process.stderr() + process.stdout().replace(ready.text("admin_token"), "", 1)
+        assert ready.text("admin_token") not in log
+        assert secret not in log
+    with controller(tmp_path) as again:
+        fields = again.ready(60).fields
+        assert set(fields) == {"url"}
+        device.url = str(fields["url"])
+        devices = httpx.get(f"{device.url}/v1/devices", headers=admin, timeout=20).json()["items"]
+        assert [item["id"] for item in devices] == [device.id]
+        assert devices[0]["last_seen"] is not None  # saved at the end
+        assert device.send("POST", "/v1/device/checkin", said).status_code == 200
+
+
+def test_a_download_survives_sigterm_of_the_controller(tmp_path: Path) -> None:
+    data = bytes(8_000_000)
+    name = hashlib.sha256(data).hexdigest()
+    with controller(tmp_path) as process:
+        ready = process.ready(60)
+        admin = {"authorization": f"Bearer {ready.text('admin_token')}"}
+        url = f"{ready.text('url')}/v1/blobs/sha256/{name}"
+        assert httpx.put(url, content=data, headers=admin, timeout=20).status_code == 201
+        with httpx.stream("GET", url, headers=admin, timeout=20) as download:
+            chunks = download.iter_raw(65_536)
+            received = len(next(chunks))
+            os.kill(process.pid, 15)
+            received += sum(len(chunk) for chunk in chunks)
+        assert received == len(data)
+        assert process.wait(20) == 0
+
+
+def refusal(process: Process) -> str:
+    with pytest.raises(ProcessDied):
+        process.ready(60)
+    assert process.returncode == 2
+    return process.stderr()
+
+
+def test_a_second_controller_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    with controller(tmp_path) as first:
+        first.ready(60)
+        with controller(tmp_path) as second:
+            assert "MF-1663" in refusal(second)
+        assert first.running
+
+
+def test_wrong_settings_end_with_what_to_do(tmp_path: Path) -> None:
+    with controller(tmp_path, "--listen", "0.0.0.0:0") as process:
+        said = refusal(process)
+    assert "MF-1661" in said
+    assert "--tls-certificate" in said
+    with controller(tmp_path, "--poll-s", "never") as process:
+        assert "MF-1662" in refusal(process)
+
+
+def test_migrate(tmp_path: Path) -> None:
+    for expected in ("schema none -> 0001", "schema 0001: nothing to do"):
+        command = ["modelfleet-controller", "migrate", "--data", str(tmp_path / "data")]
+        with Process(command, tmp_path / "logs") as process:
+            assert process.wait(60) == 0
+            assert expected in process.stdout()
