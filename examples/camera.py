@@ -20,13 +20,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from modelfleet_agent.sdk import Model, WorldError
 
 STATUS_EVERY_S = 0.25
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="A camera application.")
     parser.add_argument("--model", default="digits", help="name of the slot")
     parser.add_argument(
         "--socket", help="the agent's socket (default: $MODELFLEET_SOCKET or the standard path)"

@@ -58,16 +58,18 @@ class Builds:
         self._stopped = threading.Event()
 
     def in_view(self, job: Job) -> Path:
-        """Builds at once and shows what the command prints."""
+        """Builds at once, with nothing from a cache, and shows what the command prints."""
         self._done[job.version] = _Done()
-        shown = 0
-        started = self._start(job, nice=0)
-        output = self._places.logs / f"{started.name}.out"
+        started = self._start(job, nice=0, cache=False)
         while started.running:
-            shown = self._show(output, shown)
+            line = tail(started.log).rpartition("\n")[2]
+            if line:
+                self._screen.doing(line)
             self._clock.wait(0.1)
         self._finish(job, started)
-        self._show(output, shown)
+        self._screen.done()
+        for line in (self._places.logs / f"{started.name}.out").read_text().splitlines():
+            self._screen.output(line)
         return self.folder(job.version)
 
     def behind(self, jobs: Sequence[Job]) -> None:
@@ -123,7 +125,7 @@ class Builds:
             started.popen.wait()
             self._finish(job, started)
 
-    def _start(self, job: Job, nice: int) -> Program:
+    def _start(self, job: Job, nice: int, *, cache: bool = True) -> Program:
         self._done[job.version].seconds = -self._clock.monotonic()
         command: Command = [
             program("fleetctl"),
@@ -140,6 +142,7 @@ class Builds:
             command += ["--precision", precision]
         for option in ("calibration", "validation", "golden"):
             command += [f"--{option}", self._models.data(option)]
+        command += ["--cache" if cache else "--no-cache", "--nice", str(nice)]
         command += ["-O", self._places.releases / job.version]
         return self._processes.start(f"build-{job.version}", command, nice=nice)
 
@@ -150,14 +153,3 @@ class Builds:
         if code != 0:
             done.error = f"exit code {code}: {tail(started.log)}"
         done.finished.set()
-
-    def _show(self, output: Path, shown: int) -> int:
-        if not output.exists():
-            return shown
-        with output.open("rb") as file:
-            file.seek(shown)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        for line in whole.decode("utf-8", "replace").splitlines():
-            self._screen.output(line)
-        return shown + len(whole)

@@ -178,13 +178,14 @@ class Device:
         return workers[-1] if workers else None
 
     def partial_bytes(self) -> int:
-        """Bytes of unfinished downloads in the store."""
+        """Bytes that unfinished downloads say they have; 0 while there is none."""
         found = 0
-        for path in (self.state / "store").rglob("*.partial"):
+        for path in (self.state / "store" / ".incoming").glob("*/.done-*"):
             try:
-                found += path.stat().st_size
+                text = path.read_text("ascii")
             except FileNotFoundError:  # it was finished while we looked
                 continue
+            found += int(text) if text.isdecimal() else 0
         return found
 
 

@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import ModelfleetError
 from modelfleet_core.wire.operator import RolloutDevice
 
@@ -32,12 +33,12 @@ class Attack:
 
     what: str
     version: str
-    codes: tuple[str, ...]
+    codes: tuple[Code, ...]
 
 
-TAMPERED = Attack("a tampered blob", "6.6.1", ("MF-3102",))
-UNSIGNED = Attack("an unsigned release", "6.6.2", ("MF-2011",))
-STRANGER = Attack("a release signed by a stranger's key", "6.6.3", ("MF-2014",))
+TAMPERED = Attack("a tampered blob", "6.6.1", (Code.FILE_DIGEST,))
+UNSIGNED = Attack("an unsigned release", "6.6.2", (Code.ENVELOPE_SIGNATURES,))
+STRANGER = Attack("a release signed by a stranger's key", "6.6.3", (Code.SIGNER_UNKNOWN,))
 
 
 def refusals(world: World) -> None:
@@ -102,7 +103,7 @@ def _attack(world: World, victim: Device, attack: Attack) -> None:
     good = (
         seen is not None
         and seen.outcome in GONE
-        and seen.code in attack.codes
+        and seen.code in {code.value for code in attack.codes}
         and bool(seen.reason)
         and seen.code in shown
         and answered == 0
