@@ -90,14 +90,15 @@ class StoredDevice:
     golden_right: int | None = None
     golden_incumbent_right: int | None = None
 
-    def heartbeat(self, stage: int) -> Heartbeat:
-        """What the silence gate needs, as that stage sees it."""
+    def heartbeat(self, stage: int, last_seen: datetime | None = None) -> Heartbeat:
+        """What the silence gate needs, as that stage sees it; `last_seen`: its last check-in."""
         return Heartbeat(
             device=self.device_id,
             accepted_at=self.accepted_at,
             last_report_at=self.last_report_at,
             stage_reports=self.stage_reports if self.stage == stage else 0,
             stratum=self.stratum,
+            last_contact_at=last_seen,
         )
 
     def golden(self) -> GoldenResult | None:

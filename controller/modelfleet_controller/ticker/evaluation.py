@@ -61,13 +61,18 @@ async def evaluate(
     sums = await TelemetryRepository(connection).sums_of(rollout.id)
     members = members_of(board, rollout, release)
     gate = rollout.plan.gate(Metric.SILENCE) or SILENCE_GATE
+    seen = {device: entry.last_seen for device, entry in board.devices.items()}
     silent = frozenset(
         row.device_id
         for row in rows.values()
         if (stored := classes.get(row.device_class)) is not None
         and not stored.state.ended
         and silent_windows(
-            row.heartbeat(stored.stage), gate.missed, rollout.plan.window_s, stored.stage_started_at, now
+            row.heartbeat(stored.stage, seen.get(row.device_id)),
+            gate.missed,
+            rollout.plan.window_s,
+            stored.stage_started_at,
+            now,
         )
         > 0
     )
@@ -87,7 +92,11 @@ async def evaluate(
             device_class=name,
             sums=sums.get(name, {}),
             golden=tuple(golden),
-            heartbeats=tuple(row.heartbeat(stored.stage) for row in mine if row.outcome not in GONE),
+            heartbeats=tuple(
+                row.heartbeat(stored.stage, seen.get(row.device_id))
+                for row in mine
+                if row.outcome not in GONE
+            ),
             silence_rate=_silence_rate(board, name, rows, gate, rollout.plan, poll_s, now),
             expected_offline=device_class is not None and device_class.expected_offline,
         )

@@ -120,6 +120,8 @@ class Heartbeat:
         accepted_at: when it accepted the assignment: the clock of silence starts here; aware.
         last_report_at: start of the last window it reported (also with n = 0); None = none yet; aware.
         stage_reports: windows it reported in the current stage, in whatever mode, also with n = 0.
+        last_contact_at: last sign of life of any kind, such as a check-in. It counts until the first report:
+            a device that fetches a large variant over a thin line has nothing to report; aware.
     """
 
     device: str
@@ -127,6 +129,7 @@ class Heartbeat:
     last_report_at: datetime | None = None
     stage_reports: int = 0
     stratum: Stratum = Stratum.WITH_INCUMBENT
+    last_contact_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,13 @@ def silent_windows(
 ) -> int:
     """How many windows of this stage the device has been silent for, up to now; 0 = not silent.
 
-    Counts the windows that have passed whole since the last one reported (or since acceptance), without the
-    first `after_missed` - 1 of them, and none that began before the stage.
+    Counts the windows that have passed whole since the last one reported (before the first report: since
+    acceptance or the last contact), without the first `after_missed` - 1 of them, and none that began before
+    the stage.
     """
     if beat.last_report_at is None or beat.last_report_at < beat.accepted_at:
-        since_s = (now - beat.accepted_at).total_seconds()
+        contact = beat.accepted_at if beat.last_contact_at is None else beat.last_contact_at
+        since_s = (now - max(beat.accepted_at, contact)).total_seconds()
     else:
         since_s = (now - beat.last_report_at).total_seconds() - window_s
     missed = math.floor(since_s / window_s)

@@ -336,6 +336,17 @@ def test_the_clock_of_silence_starts_at_acceptance() -> None:
     assert silent_windows(never, 3, 300.0, START, START + timedelta(minutes=75)) == 1
 
 
+def test_a_device_that_still_fetches_is_not_silent_while_it_checks_in() -> None:
+    now = START + timedelta(hours=5)
+    fetching = Heartbeat("a", START, last_contact_at=now - timedelta(minutes=4))
+    assert silent_windows(fetching, 3, 300.0, START, now) == 0
+    assert silent_windows(fetching, 3, 300.0, START, now + timedelta(minutes=11)) == 1
+    reported = replace(fetching, last_report_at=START)  # from then on reports alone count
+    assert silent_windows(reported, 3, 300.0, START, now) > 0
+    early = replace(fetching, last_contact_at=START - timedelta(days=1))
+    assert silent_windows(early, 3, 300.0, START, START + timedelta(minutes=14)) == 0
+
+
 def test_silence_before_the_stage_does_not_count_in_it() -> None:
     beat = Heartbeat("a", START, START)
     began = START + timedelta(minutes=100)
