@@ -1,7 +1,7 @@
 """`POST /v1/device/reports`: evidence, one report per window and slot (semantics section 2).
 
-Candidate = the release under test, incumbent = the one it is compared with, whichever of them serves at the moment.
-Keyed by (device, release, slot, window): a replay changes nothing. `n = 0` says "alive, no evidence".
+Candidate = the release under test, incumbent = the one it is compared with, whichever of them serves at the
+moment. Keyed by (device, release, slot, window): a replay changes nothing. `n = 0` says "alive, no evidence".
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class LatencyPairs:
 class Agreement:
     """Decisions of both models on the same real inputs.
 
-    `close` counts disagreements where the incumbent's own margin was below eps: neither agreement nor disagreement.
+    `close` counts disagreements where the incumbent's own margin was below eps: neither agreement nor
+    disagreement.
     """
 
     compared: int
@@ -38,7 +39,9 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class GoldenCount:
-    """Right answers on the baseline release's labelled golden set; `incumbent_right` None without an incumbent."""
+    """Right answers on the baseline release's labelled golden set; `incumbent_right` None without an
+    incumbent.
+    """
 
     total: int
     candidate_right: int
@@ -47,7 +50,9 @@ class GoldenCount:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of the traffic the mirror saw: offered, run, dropped because the queue was full or the budget spent."""
+    """How much of the traffic the mirror saw: offered, run, dropped because the queue was full or the budget
+    spent.
+    """
 
     offered: int = 0
     run: int = 0
@@ -70,7 +75,8 @@ class Report:
     Attributes:
         window: index of the window: floor(unix time / window_s).
         window_s: its length, seconds.
-        slot, operation, release, incumbent: what was compared (release ids; incumbent None on a first install).
+        slot, operation, release, incumbent: what was compared (release ids; incumbent None on a first
+            install).
         mode: shadow (incumbent serves) or live (candidate serves).
         served: real requests answered in the window, by whichever model.
         served_failed: requests whose caller saw a failure.
@@ -110,8 +116,9 @@ class Report:
 class ReportBatch:
     """At most `MAX_REPORTS` reports of one device.
 
-    `sent_unix_s` is the device's own, uncorrected clock at sending, the one its windows were cut by: the controller
-    shifts windows by the difference to its own clock, so a wrong clock makes evidence neither stale nor early.
+    `sent_unix_s` is the device's own, uncorrected clock at sending, the one its windows were cut by: the
+    controller shifts windows by the difference to its own clock, so a wrong clock makes evidence neither
+    stale nor early.
     """
 
     reports: tuple[Report, ...]
