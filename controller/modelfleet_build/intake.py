@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -137,12 +137,8 @@ def _check_external(tensors: list[onnx.TensorProto], source: Path) -> None:
     files: dict[Path, int] = {}
     for tensor in tensors:
         location = next((item.value for item in tensor.external_data if item.key == "location"), "")
-        plain = PurePosixPath(location)
-        inside = (
-            bool(location) and not plain.is_absolute() and ".." not in plain.parts and "\\" not in location
-        )
-        path = (folder / location).resolve() if inside else folder
-        if not inside or not path.is_relative_to(folder):
+        path = (folder / location).resolve()
+        if not location or "\\" in location or not path.is_relative_to(folder):
             raise CallerError(
                 Code.MODEL_EXTERNAL_DATA,
                 f"the tensor {tensor.name!r} wants its data from {location!r}, outside the model's folder",

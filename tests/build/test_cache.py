@@ -76,13 +76,14 @@ def test_a_damaged_entry_is_dropped_and_made_anew(cache: Cache, tmp_path: Path, 
     elif damage == "entry":
         entry.write_bytes(entry.read_bytes()[:-40])
     elif damage == "escape":
-        entry.write_bytes(entry.read_bytes().replace(b'"model.bin"', b'"../x.json"'))
+        entry.write_bytes(entry.read_bytes().replace(b'"model.bin"', b'"../entry.json"'))
     else:
         entry.write_bytes(entry.read_bytes().replace(b'"tool": "1.0"', b'"tool": "9.9"'))
     converted, damaged, left = fetch(cache, KEY, tmp_path / "a")
     assert converted is None
     assert "damaged" in damaged
     assert left == []
+    assert not (tmp_path / "entry.json").exists()
     cache.store(KEY, CONVERTED, tmp_path / "source")
     assert fetch(cache, KEY, tmp_path / "b")[0] == CONVERTED
 

@@ -247,6 +247,11 @@ def test_reshape_keeps_the_logical_order(size: tuple[int, ...]) -> None:
     check(model([node("Reshape", ["x", "s"])], IMAGE, {"s": np.asarray(size, np.int64)}))
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 1, 5), (1, 3, 5, 1), (1, 1, 4, 5), (1, 6, 1, 1)])
+def test_flatten_of_thin_images(shape: tuple[int, ...]) -> None:
+    check(model([node("Flatten", ["x"])], shape), shape)
+
+
 def test_flatten_of_an_image_and_back() -> None:
     nodes = [
         node("Flatten", ["x"], "f"),
