@@ -157,14 +157,11 @@ class Processes:
         for program in reversed(self._programs):
             if program.running:
                 program.popen.terminate()
-        self._signal_left(signal.SIGTERM)
-        until = self._clock.monotonic() + limit_s
-        while self._clock.monotonic() < until and (self.running() or self.left()):
-            self._clock.wait(0.05)
+        self._end_left(signal.SIGTERM, limit_s)
         for program in self._programs:
             if program.running:
                 _group(program.pid, signal.SIGKILL)
-        self._signal_left(signal.SIGKILL)
+        self._end_left(signal.SIGKILL, limit_s)
         for program in self._programs:
             program.popen.wait(limit_s)
 
@@ -195,12 +192,20 @@ class Processes:
                 found.append(int(entry.name))
         return found
 
-    def _signal_left(self, number: signal.Signals) -> None:
-        for pid in self.left():
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+    def _end_left(self, number: signal.Signals, limit_s: float) -> None:
+        """Signals every process once, late ones too, until nothing is left or the time is up."""
+        until = self._clock.monotonic() + limit_s
+        told: set[int] = set()
+        while (left := self.left()) or self.running():
+            for pid in set(left) - told:
+                told.add(pid)
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    continue
+            if self._clock.monotonic() > until:
+                return
+            self._clock.wait(0.05)
 
 
 def children(parent: int) -> list[int]:
