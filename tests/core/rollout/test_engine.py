@@ -366,6 +366,12 @@ def test_together_rolls_back_together() -> None:
     assert "c1 was rolled back" in found.classes[0].sentence
 
 
+def test_together_follows_a_class_that_was_rolled_back_before() -> None:
+    before = replace(READY, state=ClassState.ROLLED_BACK)
+    found = both(TOGETHER, (READY, FINE), (before, ()))
+    assert [c.action for c in found.classes] == [Action.ROLL_BACK, Action.WAIT]
+
+
 def test_together_a_class_that_ran_ahead_waits_for_the_others() -> None:
     found = both(TOGETHER, (replace(READY, stage=1), FINE), (READY, FINE))
     assert [c.action for c in found.classes] == [Action.WAIT, Action.PROMOTE]
