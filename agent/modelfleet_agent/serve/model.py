@@ -62,6 +62,7 @@ class Model:
         self.can_lower = False
         self.runtime = ""
         self.crashes = CrashRecord()
+        self.hangs = 0
         self.contract: InputContract | None = None
         self._threads = threads
         self._watchdog_s = watchdog_s
@@ -274,6 +275,7 @@ class Model:
             else "died"
         )
         delay = self.crashes.died(self._clock.monotonic())
+        self.hangs += code is Code.WORKER_HUNG
         logs.warning(
             log,
             "serve.worker_lost",

@@ -61,6 +61,7 @@ class Slot:
         self._models: dict[str, Model] = {}
         self._active: str | None = None
         self._probation = Probation()
+        self._hangs_before = 0
         self._retiring: set[asyncio.Task[None]] = set()
         self._mirror = Mirror(self, self.evidence, shared.lock, shared.clock, shared.chance)
         self._mirror.start()
@@ -116,8 +117,10 @@ class Slot:
     def settle(self) -> None:
         """Flip, retire and turn the evidence as far as the models allow now."""
         active = self.active
-        if active is not None and active.crash_loop and self.fell_back is None:
-            self._fall(Fall(Code.WORKER_CRASH_LOOP, active.reason or "the worker dies again and again"))
+        if active is not None and self.fell_back is None:
+            fall = self._broken(active)
+            if fall is not None:
+                self._fall(fall)
         target = self._target()
         if target != self._active:
             self._flip(target)
@@ -321,6 +324,16 @@ class Slot:
         candidate = self._desired.candidate
         return self._desired.probation and candidate is not None and candidate.release == self._active
 
+    def _broken(self, active: Model) -> Fall | None:
+        """Why the active model cannot go on, whatever its requests say."""
+        if active.crash_loop:
+            return Fall(Code.WORKER_CRASH_LOOP, active.reason or "the worker dies again and again")
+        if active.state is ModelState.FAILED:
+            return Fall(active.code or Code.WORKER_START_FAILED, active.reason or "it cannot be loaded")
+        if self._on_probation() and active.hangs > self._hangs_before:
+            return Fall(Code.WORKER_HUNG, active.reason or "the model hung")
+        return None
+
     def _target(self) -> str | None:
         """The release that should be active now."""
         wanted = self._desired.active
@@ -340,6 +353,7 @@ class Slot:
     def _flip(self, target: str | None) -> None:
         before, self._active = self._active, target
         self._probation = Probation()
+        self._hangs_before = self.active.hangs if self.active is not None else 0
         if before is not None and target is not None:
             self.gaps.flipped(self._clock.monotonic())
         logs.info(log, "serve.active", slot=self.name, release=target, before=before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -111,8 +112,8 @@ def test_a_swap_under_load_fails_and_drops_nothing(
     try:
         for turn in range(6):
             serve.want((live if turn % 2 == 0 else shadowing)(incumbent, candidate))
-            before = sum(asked)
-            eventually(lambda before=before: sum(asked) > before + 60, 20, what="60 more answers")
+            goal = sum(asked) + 60
+            eventually(partial(reached, asked, goal), 20, what="60 more answers")
     finally:
         stop.set()
         for thread in threads:
@@ -124,6 +125,10 @@ def test_a_swap_under_load_fails_and_drops_nothing(
     assert set(slot.answers) == {incumbent.release, candidate.release}
     assert min(slot.answers.values()) > 50
     assert 0 < slot.worst_swap_gap_ms < 500
+
+
+def reached(asked: list[int], goal: int) -> bool:
+    return sum(asked) > goal
 
 
 def test_a_commit_keeps_both_workers_and_the_evidence(

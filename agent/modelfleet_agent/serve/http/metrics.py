@@ -45,6 +45,12 @@ def _families(serve: Serve, slots: tuple[Slot, ...]) -> Iterator[tuple[str, str,
         ],
     )
     yield (
+        "modelfleet_requests_under_way",
+        "gauge",
+        "Real requests that are being answered now.",
+        [({"slot": slot.name}, float(slot.in_flight)) for slot in slots],
+    )
+    yield (
         "modelfleet_answers_total",
         "counter",
         "Real requests by the release that answered.",

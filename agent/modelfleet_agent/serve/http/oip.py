@@ -50,7 +50,7 @@ class _Input:
     shape: tuple[int, ...]
     datatype: str
     parameters: dict[str, Parameter] = field(default_factory=dict)
-    data: msgspec.Raw = field(default_factory=msgspec.Raw)
+    data: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +222,8 @@ def _inline(item: _Input, dtype: DType) -> bytes:
     if typecode is None:
         raise invalid(f"{item.datatype} in JSON", "FP16 as binary tensor")
     try:
-        data: object = msgspec.json.decode(item.data)
-        values = array(typecode, list(_numbers(data, 0)))
-    except (msgspec.DecodeError, RecursionError, OverflowError, TypeError) as error:
+        values = array(typecode, list(_numbers(item.data, 0)))
+    except (OverflowError, TypeError) as error:
         raise invalid(f"the data of the input {item.name[:64]!r}: {str(error)[:200]}", "numbers") from error
     if sys.byteorder == "big":
         values.byteswap()

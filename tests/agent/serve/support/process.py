@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -103,6 +104,15 @@ class ServeProcess:
             self._cursor = windows[-1].cursor
             self._reports += [window.report for window in windows]
         return list(self._reports)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of `/metrics` (needs the mark `server`); 0 where it is not there."""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        with urllib.request.urlopen(f"{self.http}/metrics", timeout=10) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith((f"{name}{{", f"{name} ")) and all(label in line for label in wanted):
+                    return float(line.split()[-1])
+        return 0.0
 
     def sdk(self, timeout_s: float = 10.0) -> Model:
         """The application's side."""
