@@ -93,7 +93,7 @@ def choose(candidates: list[Candidate], objective: Objective) -> Choice:
         order = sorted(candidates, key=lambda item: (item.size_bytes, item.name))
         return Choice(
             tuple(item.name for item in order),
-            f"{order[0].name} is the smallest ({order[0].size_bytes} bytes)",
+            f"{order[0].name} is chosen: it is the smallest ({order[0].size_bytes} bytes)",
         )
     floats = [item for item in candidates if item.ratio is None]
     faster = sorted(
@@ -116,15 +116,19 @@ def _why(order: list[Candidate], faster: list[Candidate], rest: list[Candidate])
     best = order[0]
     if faster and best.ratio is not None:
         return (
-            f"{best.name} takes {best.ratio.median:.2f} of the float variant's time "
-            f"[{best.ratio.low:.2f} to {best.ratio.high:.2f}]"
+            f"{best.name} is chosen: it takes {best.ratio.median:.2f} of the float variant's time "
+            f"[{_range(best.ratio)}]"
         )
     if not rest:
-        return f"{best.name}: the class has no other variant within the budget"
+        return f"{best.name} is chosen: the class has no other variant within the budget"
     other = rest[0]
     assert other.ratio is not None
     return (
-        f"{best.name}: {other.name} is not faster beyond the noise, it takes {other.ratio.median:.2f} of the "
-        f"time [{other.ratio.low:.2f} to {other.ratio.high:.2f}; float against itself "
-        f"{other.control.low:.2f} to {other.control.high:.2f}]"
+        f"{best.name} is chosen: {other.name} is not faster beyond the noise, it takes "
+        f"{other.ratio.median:.2f} of its time [{_range(other.ratio)}; float against itself "
+        f"{_range(other.control)}]"
     )
+
+
+def _range(spread: Spread) -> str:
+    return f"{spread.low:.2f} to {spread.high:.2f}"
