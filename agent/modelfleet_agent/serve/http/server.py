@@ -137,6 +137,9 @@ class HttpServer:
                     connection.receive_data(await reader.read(_CHUNK))
             elif isinstance(event, h11.Request):
                 head = event
+                # h11 bounds only a head that is not complete yet.
+                if sum(len(name) + len(value) for name, value in head.headers) > MAX_REQUEST_HEAD:
+                    raise _TooMuchError(431, f"the head has more than {MAX_REQUEST_HEAD} bytes")
             elif isinstance(event, h11.Data):
                 parts.append(bytes(event.data))
                 size += len(event.data)
