@@ -23,6 +23,7 @@ Digest = NewType("Digest", str)
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 """Names of releases, slots, classes, variants, labels' keys: at most 63 characters, safe in a path."""
 VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z._+-]{0,62})")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,6 +35,11 @@ def is_name(text: str) -> bool:
 def is_version(text: str) -> bool:
     """Whether `text` may be the version of a release."""
     return VERSION.fullmatch(text) is not None and ".." not in text
+
+
+def is_file_name(text: str) -> bool:
+    """Whether `text` is a plain file name that cannot leave its folder, hide in it or confuse a terminal."""
+    return _FILE_NAME.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ..ids import is_digest, is_name, is_version
+from ..ids import is_digest, is_file_name, is_name, is_version
 from .contract import LogicalTensor
 
 MANIFEST_NAME = "release.json"
@@ -52,12 +52,7 @@ class Artifact:
 
     def __post_init__(self) -> None:
         """Refuses names that leave the folder."""
-        if (
-            "/" in self.path
-            or "\\" in self.path
-            or self.path.startswith(".")
-            or not 0 < len(self.path) <= 128
-        ):
+        if not is_file_name(self.path):
             raise ValueError(f"artifact path {self.path!r} is not a plain file name")
         if not is_digest(self.sha256):
             raise ValueError(f"artifact {self.path!r}: digest is not 64 lower-case hex characters")

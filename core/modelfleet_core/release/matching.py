@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from .device_class import DeviceClass, DeviceFacts
 from .manifest import Manifest, Variant
 
-_NUMBERS = re.compile(r"\d+")
+_NUMBERS = re.compile(r"[0-9]{1,15}")
+"""Runs of digits; a longer one is cut, so that no device makes us count endless digits."""
 
 
 @dataclass(frozen=True, slots=True)

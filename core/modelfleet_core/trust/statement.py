@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError
-from modelfleet_core.ids import is_digest, is_name
+from modelfleet_core.ids import is_digest, is_file_name, is_name
 from modelfleet_core.release.manifest import MANIFEST_NAME, MAX_BUNDLE_BYTES, MAX_FILES, Manifest
 
 STATEMENT_PAYLOAD: Final = "application/vnd.in-toto+json"
@@ -30,7 +29,6 @@ _SERIALIZATION: Final[dict[str, object]] = {
     "allow_symlinks": False,
     "ignore_paths": [],
 }
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _TODO: Final = "do not use it; sign the folder anew with `fleetctl release sign`"
 
 
@@ -41,11 +39,6 @@ class FolderStatement:
     files: dict[str, str]
     release: str
     variant: str
-
-
-def is_file_name(text: str) -> bool:
-    """Whether `text` is a plain file name that cannot leave its folder."""
-    return _FILE_NAME.fullmatch(text) is not None
 
 
 def build_statement(variant_name: str, files: Mapping[str, str], release_id: str) -> bytes:

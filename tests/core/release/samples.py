@@ -23,7 +23,7 @@ def artifact(path: str, digit: str = "a", size: int = 10) -> Artifact:
     return Artifact(path, digit * 64, size)
 
 
-def variant(name: str = "x86-onnxruntime.int8", **changes: Any) -> Variant:
+def variant(name: str = "x86-onnxruntime.int8", /, **changes: Any) -> Variant:
     device_class, _, precision = name.rpartition(".")
     fields: dict[str, Any] = {
         "name": name,

@@ -6,6 +6,7 @@ import pytest
 
 from modelfleet_core.trust.policy import TrustFile, policy_of
 from modelfleet_core.trust.statement import build_statement
+
 from tests.core.trust.support import DIRECTOR, FILES, NOW, RELEASE, RELEASE_KEY, STRANGER, VARIANT, Trusted
 
 

@@ -14,6 +14,7 @@ from modelfleet_core.errors import IntegrityError, ModelfleetError
 from modelfleet_core.trust.bundle import bundle_signer, sign_bundle, verify_bundle
 from modelfleet_core.trust.dsse import sign_envelope
 from modelfleet_core.trust.statement import STATEMENT_PAYLOAD, build_statement
+
 from tests.core.trust.support import (
     FILES,
     RELEASE,

@@ -28,6 +28,7 @@ from modelfleet_core.wire.director import (
     SlotAssignment,
 )
 from modelfleet_core.wire.enroll import Envelope, TimeStatement
+
 from tests.core.trust.support import DIRECTOR, NOW, RELEASE, RELEASE_KEY, Trusted, refused
 
 DEVICE = "dev_" + "0" * 32

@@ -14,6 +14,7 @@ from modelfleet_core.trust.dsse import open_envelope, pae, sign_envelope
 from modelfleet_core.trust.keys import load_public_key
 from modelfleet_core.wire import codec
 from modelfleet_core.wire.enroll import Envelope, EnvelopeSignature
+
 from tests.core.trust.support import DIRECTOR, RELEASE_KEY, STRANGER, refused
 
 TYPE = "application/vnd.test"

@@ -13,6 +13,7 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.trust import http_signature as http
 from modelfleet_core.trust.keys import ed25519_from_seed, load_private_key, load_public_key
+
 from tests.core.trust.support import DIRECTOR, refused
 
 DEVICE = ed25519_from_seed(b"\x05" * 32)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.trust import keys
+
 from tests.core.trust.support import refused
 
 ED = keys.ed25519_from_seed(b"\x07" * 32)

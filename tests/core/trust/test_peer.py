@@ -13,6 +13,7 @@ import pytest
 from modelfleet_core.error_codes import Code
 from modelfleet_core.trust.bundle import sign_bundle, verify_bundle
 from modelfleet_core.trust.statement import build_statement, check_files
+
 from tests.core.trust.support import CONTENT, RELEASE_KEY, VARIANT, Trusted, refused
 
 SOURCE = Path(__file__).parents[3] / "examples" / "digits" / "digits-1.0.onnx"

@@ -7,6 +7,7 @@ import pytest
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.trust.policy import policy_of, read_trust_file, write_trust_file
+
 from tests.core.trust.support import DIRECTOR, RELEASE_KEY, STRANGER, Trusted, refused
 
 

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError
+from modelfleet_core.ids import is_file_name
 from modelfleet_core.trust.statement import (
     FolderStatement,
     build_statement,
     check_assignment,
     check_files,
     check_manifest,
-    is_file_name,
     parse_statement,
 )
+
 from tests.core.release.samples import manifest, variant
 from tests.core.trust.support import FILES, RELEASE, VARIANT, refused
 
