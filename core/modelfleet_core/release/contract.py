@@ -1,7 +1,7 @@
 """Input contract: the logical tensors an application sees, and how one variant binds them physically.
 
-Every variant of a release takes and gives the same logical tensors (float32; images NCHW). The physical side says
-what the runtime's file wants: its tensor name, layout, dtype, and for integers scale and zero point:
+Every variant of a release takes and gives the same logical tensors (float32; images NCHW). The physical side
+says what the runtime's file wants: its tensor name, layout, dtype, and for integers scale and zero point:
 `real = (q - zero_point) * scale`. Binding (transpose, quantise) is done by `modelfleet_runtimes.binding`.
 """
 
@@ -45,7 +45,8 @@ class LogicalTensor:
         shape: dimensions; `BATCH` (-1) only first.
         layout: `NCHW` for images, `any` otherwise.
         dtype: `float32` for all vision models of this version.
-        minimum, maximum: values of the training input; None where unbounded. Inputs outside break the contract.
+        minimum, maximum: values of the training input; None where unbounded. Inputs outside break the
+            contract.
     """
 
     name: str

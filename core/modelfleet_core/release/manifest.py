@@ -1,7 +1,9 @@
-"""The manifest of a release (`release.json`): what was built, from what, how it measured, and every file's digest.
+"""The manifest of a release (`release.json`): what was built, from what, how it measured, and every file's
+digest.
 
-`release.json` is written once; its bytes' sha256 is the release id (semantics section 6). It lies at the top of the
-release folder and, byte for byte the same, in every variant folder, so each variant's bundle binds the whole release.
+`release.json` is written once; its bytes' sha256 is the release id (semantics section 6). It lies at the top
+of the release folder and, byte for byte the same, in every variant folder, so each variant's bundle binds the
+whole release.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file of a variant folder: relative POSIX path (no folders in this version), digest, size in bytes."""
+    """One file of a variant folder: relative POSIX path (no folders in this version), digest, size in
+    bytes.
+    """
 
     path: str
     sha256: str
@@ -62,7 +66,9 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeNeed:
-    """The runtime that loads the variant: plug-in name and version range (inclusive minimum, exclusive maximum)."""
+    """The runtime that loads the variant: plug-in name and version range (inclusive minimum, exclusive
+    maximum).
+    """
 
     name: str
     minimum: str
@@ -180,8 +186,8 @@ class Lineage:
 class Manifest:
     """The content of `release.json`.
 
-    `name` is also the slot that the release fills on devices. `golden_value` is the float parent's accuracy on the
-    golden set (0-1), the absolute floor for a first install.
+    `name` is also the slot that the release fills on devices. `golden_value` is the float parent's accuracy
+    on the golden set (0-1), the absolute floor for a first install.
     """
 
     name: str

@@ -1,8 +1,9 @@
 """Which class a device belongs to and which variant fits it; every "no" has a reason.
 
-Rules, all of them: a device belongs to the class with the highest priority whose needs its facts meet (ties by name).
-A variant fits when it was built for the device's class, its runtime is offered in the needed version range and the
-device has the memory it needs. Among those that fit the lowest rank wins (the builder's choice), then the name.
+Rules, all of them: a device belongs to the class with the highest priority whose needs its facts meet (ties
+by name). A variant fits when it was built for the device's class, its runtime is offered in the needed
+version range and the device has the memory it needs. Among those that fit the lowest rank wins (the builder's
+choice), then the name.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class VariantMatch:
 
 
 def version_key(text: str) -> tuple[int, ...]:
-    """Numbers of a version in order, trailing zeros dropped: `1.17.0` -> (1, 17). Suffixes such as `rc1` count as
+    """Numbers of a version in order, trailing zeros dropped: `1.17.0` -> (1, 17). Suffixes such as `rc1`
+    count as
     numbers after the dot release; enough for lower bounds of runtimes.
     """
     numbers = [int(n) for n in _NUMBERS.findall(text)[:8]]
