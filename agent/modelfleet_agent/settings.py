@@ -63,12 +63,14 @@ class ServeSettings:
         host, port: of the Open Inference Protocol; port 0 = any free one, published in `status.json`.
         socket: Unix socket of the SDK.
         threads: threads that one model may use.
+        managed: somebody else (systemd) starts serve; the supervisor only waits for it.
     """
 
     host: str
     port: int
     socket: Path
     threads: int = 1
+    managed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,13 @@ def _listen(value: object) -> tuple[str, int]:
     return host, int(port)
 
 
+def _boolean(value: object) -> bool:
+    value = {"true": True, "false": False}.get(value) if isinstance(value, str) else value
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
 def _level(value: object) -> str:
     level = _text(value).upper()
     if level not in LEVELS:
@@ -214,6 +223,7 @@ KNOWN: Final = (
     "serve.listen",
     "serve.socket",
     "serve.threads",
+    "serve.managed",
     *(f"facts.override.{fact}" for fact in OVERRIDABLE),
 )
 """Every setting; documented in docs/guides/agent.md."""
@@ -337,6 +347,7 @@ def load(
             port=port,
             socket=values.read("serve.socket", _path, state_dir / "sdk.sock"),
             threads=values.read("serve.threads", _integer(1, 256), 1),
+            managed=values.read("serve.managed", _boolean, False),
         ),
         pair_lock=values.read("pair_lock", _path, None),
         poll_floor_s=values.read("poll_floor_s", _number(0.05, 86_400.0), 1.0),

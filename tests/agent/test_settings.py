@@ -88,6 +88,7 @@ def test_environment_is_stronger_than_file_and_flag_than_both(tmp_path: Path) ->
         ("serve.listen", "[::1]:9000", lambda s: (s.serve.host, s.serve.port) == ("::1", 9000)),
         ("serve.socket", "/tmp/s.sock", lambda s: s.serve.socket == Path("/tmp/s.sock")),
         ("serve.threads", "3", lambda s: s.serve.threads == 3),
+        ("serve.managed", "true", lambda s: s.serve.managed),
         ("facts.override.architecture", "armv7l", lambda s: s.overrides.architecture == "armv7l"),
         ("facts.override.memory_bytes", "1024", lambda s: s.overrides.memory_bytes == 1024),
         ("facts.override.free_disk_bytes", "1024", lambda s: s.overrides.free_disk_bytes == 1024),
@@ -148,6 +149,8 @@ def test_an_unknown_variable_is_refused() -> None:
         "[serve]\nlisten = ':8500'",
         "[serve]\nlisten = '127.0.0.1:99999'",
         "[serve]\nthreads = 0",
+        "[serve]\nmanaged = 'yes'",
+        "[serve]\nmanaged = 1",
     ],
 )
 def test_a_wrong_value_is_refused(tmp_path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import urllib3
 from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
@@ -98,7 +99,7 @@ class HttpTransport:
     """
 
     def __init__(self, url: str, ca: str | None = None) -> None:
-        parsed = urllib3.util.parse_url(url)
+        parsed = parse_url(url)
         context: ssl.SSLContext | None = None
         if parsed.scheme == "https":
             context = ssl.create_default_context(cadata=ca)
@@ -177,7 +178,7 @@ def check_url(url: str, *, insecure: bool) -> str:
         CallerError: MF-3008, it is no address, or it is neither loopback nor TLS and `insecure` was not said.
     """
     try:
-        parsed = urllib3.util.parse_url(url.strip())
+        parsed = parse_url(url.strip())
     except HTTPError as error:
         raise _bad_url(url, f"it cannot be read: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:

@@ -134,6 +134,10 @@ class Chain:
             self, candidate=None, operation=None, rejected=rejected, closed=self._closed(self.operation)
         )
 
+    def bar(self, operation: str) -> Chain:
+        """An operation that changed nothing here is not looked at again."""
+        return replace(self, closed=self._closed(operation))
+
     def _closed(self, operation: str | None) -> tuple[str, ...]:
         if operation is None or operation in self.closed:
             return self.closed
