@@ -11,7 +11,7 @@ Needs numpy and a serve on this machine; no runtime. Errors are `CallerError` (t
 
 from modelfleet_core.errors import CallerError, WorldError
 
+from ..control.application import Metadata
 from .model import Answer, Model
-from .wire import Metadata
 
 __all__ = ["Answer", "CallerError", "Metadata", "Model", "WorldError"]

@@ -15,8 +15,8 @@ from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError, WorldError
 
+from ..control.application import Question, Reply, Trouble
 from ..control.framing import MAX_SPLIT, Buffer, Channel, open_split, split_frame
-from .wire import Question, Reply, Trouble
 
 FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.1

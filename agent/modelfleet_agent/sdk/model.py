@@ -16,11 +16,11 @@ from modelfleet_core.clock import Clock, SystemClock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError
 
+from ..control.application import Ask, Metadata, Question
 from ..control.framing import Buffer
 from ..control.tensors import TensorHead, cut
 from .connection import Connection
 from .settings import socket_path
-from .wire import Ask, Metadata, Question
 
 FloatArray = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.floating[Any]]

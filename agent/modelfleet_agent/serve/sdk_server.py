@@ -11,9 +11,9 @@ import msgspec
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import ModelfleetError
 
+from ..control.application import MAX_TIMEOUT_S, VERSION, Ask, Metadata, Question, Reply, Trouble
 from ..control.framing import MAX_SPLIT, Buffer, open_split, split_frame
 from ..control.stream import FrameStream
-from ..sdk.wire import MAX_TIMEOUT_S, VERSION, Ask, Metadata, Question, Reply, Trouble
 from .app import Serve
 from .request import Inference, empty
 

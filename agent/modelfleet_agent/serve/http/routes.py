@@ -13,7 +13,7 @@ from modelfleet_core import logs
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError
 
-from ...sdk.wire import MAX_TIMEOUT_S
+from ...control.application import MAX_TIMEOUT_S
 from ..app import Serve
 from ..model import Model
 from ..request import Inference, empty

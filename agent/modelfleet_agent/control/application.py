@@ -11,7 +11,7 @@ from typing import Final
 
 from modelfleet_core.release.contract import LogicalTensor
 
-from ..control.tensors import TensorHead
+from .tensors import TensorHead
 
 VERSION: Final = 1
 MAX_TIMEOUT_S: Final = 600.0
