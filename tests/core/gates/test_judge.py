@@ -75,6 +75,15 @@ def test_a_slow_release_is_worse_and_says_so() -> None:
     assert found.sentence.endswith("(needs 240:1) after 30 reports")
 
 
+@pytest.mark.parametrize("needed", [20.0, 80.0, 240.0])
+def test_worse_and_fine_are_said_exactly_when_their_evidence_is_reached(needed: float) -> None:
+    for count in range(1, 40):
+        slow = judge(LATENCY, rows(LATENCY, [[0.15] * count]), needed=needed)
+        assert (slow.judgement is Judgement.WORSE) == (slow.evidence >= needed)
+        same = judge(LATENCY, rows(LATENCY, [[0.0] * count]), needed=needed)
+        assert (same.judgement is Judgement.FINE) == (same.promote_evidence >= 20.0 and count >= 6)
+
+
 def test_an_equal_release_is_fine_after_enough_rounds() -> None:
     five = judge(LATENCY, rows(LATENCY, [[0.0] * 5] * 10))
     assert five.judgement is Judgement.UNDECIDED
@@ -315,6 +324,26 @@ def test_disagreement_is_excused_only_where_the_golden_set_shows_improvement(
         assert (
             "excused: golden accuracy is 3.1 pt better on 10 devices" in found[Metric.DISAGREEMENT].sentence
         )
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [GoldenResult("d00", 64, 50, 60)] + [GoldenResult(f"d{k:02}", 64, 64, 60) for k in range(1, 10)],
+        [GoldenResult("d00", 64, 64, 60)],
+        [],
+    ],
+    ids=["one device beyond tolerance", "one of ten devices", "none"],
+)
+def test_a_golden_set_that_does_not_speak_for_all_excuses_nothing(results: list[GoldenResult]) -> None:
+    evidence = ClassEvidence(
+        "x86",
+        {Metric.DISAGREEMENT: rows(EXCUSABLE, [[0.1] * 10] * 10)},
+        golden=tuple(results),
+        heartbeats=beats(10),
+    )
+    found = by_metric(judge_class(plan(EXCUSABLE, GOLDEN), 0, START, evidence, 1, START))
+    assert found[Metric.DISAGREEMENT].judgement is Judgement.WORSE
 
 
 # -------------------------------------------------------------------------------------------------- silence

@@ -89,6 +89,14 @@ def test_the_stratum_is_whether_there_was_an_incumbent() -> None:
         replace(BASE, golden=GoldenCount(total=5, candidate_right=5, incumbent_right=6)),
         replace(BASE, latency=LatencyPairs(-1, "h1", "h1")),
         replace(BASE, latency=replace(pairs([0.01] * 9, [0.01] * 9), count=8)),
+        replace(
+            BASE,
+            latency=LatencyPairs(9, Histogram.of([0.01] * 8).to_wire(), Histogram.of([0.01] * 9).to_wire()),
+        ),
+        replace(
+            BASE,
+            latency=LatencyPairs(9, Histogram.of([0.01] * 9).to_wire(), Histogram.of([0.01] * 8).to_wire()),
+        ),
     ],
 )
 def test_numbers_that_contradict_each_other_are_refused(report: Report) -> None:
