@@ -69,9 +69,7 @@ def parser() -> argparse.ArgumentParser:
     status = add("status", "where this device and its slots stand")
     status.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
-    rollback = _command(
-        commands, "rollback", "take a slot back to its previous release, without a controller"
-    )
+    rollback = add("rollback", "take a slot back to its previous release, without a controller")
     rollback.add_argument("slot", metavar="SLOT")
     rollback.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for it (default 60)")
 
