@@ -12,18 +12,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import uvloop
+from typing import Final
 
 from modelfleet_core import logs
 from modelfleet_core.clock import SystemClock, system_entropy
 from modelfleet_core.errors import CallerError, ModelfleetError
 
-from .bootstrap import DATABASE, locked, serve
-from .db.upgrade import upgrade
 from .settings import Settings, load
 
-_FLAGS = {
+# What is heavy to import (FastAPI, SQLAlchemy, Alembic) is imported once the settings are known to be right.
+
+_FLAGS: Final = {
     "--data": "folder of database, blobs and director key",
     "--listen": "HOST:PORT (default 127.0.0.1:8470; port 0 takes a free one)",
     "--poll-s": "seconds between check-ins of idle devices (default 60)",
@@ -78,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = {name: value for name, value in vars(given).items() if name not in ("command", "config")}
         settings = load(flags, os.environ, given.config)
         logs.configure(sys.stderr, settings.log_level)
+        import uvloop
+
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
     except ModelfleetError as error:
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings) -> None:
+    from .bootstrap import serve
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -96,6 +99,9 @@ async def _serve(settings: Settings) -> None:
 
 
 def _migrate(data: Path) -> int:
+    from .bootstrap import DATABASE, locked
+    from .db.upgrade import upgrade
+
     with locked(data):
         done = upgrade(data / DATABASE)
     if done.before == done.after:

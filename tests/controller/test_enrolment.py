@@ -7,8 +7,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from modelfleet_core.ids import device_id
 from modelfleet_core.wire import codec
 from modelfleet_core.wire.enroll import EnrollAnswer, EnrollRequest
@@ -117,50 +115,48 @@ async def test_possession_of_the_key_is_proven(tmp_path: Path) -> None:
         assert (await one.get("/v1/devices", Devices)).items == ()
 
 
-@pytest.mark.parametrize("key", ["", "AAAA", "ä", base64.b64encode(bytes(32)).decode(), "A" * 43 + "="])
 @in_loop
-async def test_keys_that_are_none(tmp_path: Path, key: str) -> None:
+async def test_keys_that_are_none(tmp_path: Path) -> None:
+    zeros = base64.b64encode(bytes(32)).decode()
     async with rig(tmp_path) as one:
-        body = codec.encode(EnrollRequest(await one.enrolment_token(), key, "x", X86))
-        answer = await FakeDevice(one, "x").send("/v1/device/enroll", body)
-        assert answer.status_code == 422
-        assert problem(answer)[1] in ("MF-1612", "MF-2001", "MF-2002")
+        for key, code in (("", 1612), ("AAAA", 1612), ("ä", 1612), (zeros, 2002), ("A" * 43 + "=", 2002)):
+            public = {"public_key": key, "token": await one.enrolment_token(), "name": "x", "facts": X86}
+            answer = await FakeDevice(one, "x").send("/v1/device/enroll", codec.encode(public))
+            assert answer.status_code in (400, 422), key
+            assert problem(answer)[1] in ("MF-1601", f"MF-{code}", "MF-2001"), key
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"name": ""},
-        {"name": "x" * 129},
-        {"name": "a\nb"},
-        {"labels": {"Bad Key": "x"}},
-        {"labels": {"site": "x" * 64}},
-        {"facts": {"architecture": "x" * 200, "runtimes": {}, "memory_bytes": 1}},
-        {"facts": {"architecture": "x86_64", "runtimes": {}, "memory_bytes": -1}},
-        {"facts": {"architecture": "x86_64", "runtimes": {}, "memory_bytes": "1"}},
-        {
-            "facts": {
-                "architecture": "x86_64",
-                "runtimes": {str(i): "1" for i in range(40)},
-                "memory_bytes": 1,
-            }
-        },
-        {"token": 5},
-    ],
-)
+CHANGES: list[dict[str, object]] = [
+    {"name": ""},
+    {"name": "x" * 129},
+    {"name": "a\nb"},
+    {"labels": {"Bad Key": "x"}},
+    {"labels": {"site": "x" * 64}},
+    {"facts": {"architecture": "x" * 200, "runtimes": {}, "memory_bytes": 1}},
+    {"facts": {"architecture": "x86_64", "runtimes": {}, "memory_bytes": -1}},
+    {"facts": {"architecture": "x86_64", "runtimes": {}, "memory_bytes": "1"}},
+    {
+        "facts": {
+            "architecture": "x86_64",
+            "runtimes": {str(i): "1" for i in range(40)},
+            "memory_bytes": 1,
+        }
+    },
+    {"token": 5},
+]
+
+
 @in_loop
-async def test_bodies_that_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+async def test_bodies_that_are_refused(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         device = FakeDevice(one, "camera-1")
         public = base64.b64encode(device.key.public().raw).decode()
-        body = {
-            "token": await one.enrolment_token(),
-            "public_key": public,
-            "name": "camera-1",
-            "facts": {"architecture": "x86_64", "runtimes": {"onnxruntime": "1.22"}, "memory_bytes": GIB},
-            **change,
-        }
-        assert problem(await device.send("/v1/device/enroll", json.dumps(body).encode())) == (400, "MF-1601")
+        facts = {"architecture": "x86_64", "runtimes": {"onnxruntime": "1.22"}, "memory_bytes": GIB}
+        token = await one.enrolment_token()
+        for change in CHANGES:
+            body = {"token": token, "public_key": public, "name": "camera-1", "facts": facts, **change}
+            answer = await device.send("/v1/device/enroll", json.dumps(body).encode())
+            assert problem(answer) == (400, "MF-1601"), change
         assert (await one.get("/v1/devices", Devices)).items == ()
 
 

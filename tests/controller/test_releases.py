@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from modelfleet_core.trust.bundle import sign_bundle
 from modelfleet_core.trust.keys import generate_ecdsa_p256, generate_ed25519
 from modelfleet_core.trust.statement import build_statement
@@ -145,16 +143,15 @@ async def test_a_tampered_bundle_is_refused(tmp_path: Path) -> None:
             await refused(one, replace(built, push=push, blobs=(*built.blobs, data)), code)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"name": "x"}', b"\xff\xfe", b'{"name":"../x","version":"1"}']
-)
 @in_loop
-async def test_a_manifest_that_is_none(tmp_path: Path, content: bytes) -> None:
+async def test_a_manifest_that_is_none(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         await one.trust_release_key()
-        digest = await one.upload(content)
-        answer = await one.call("POST", "/v1/releases", ReleasePush(digest, {}))
-        assert problem(answer) == (400, "MF-1601")
+        name = b'{"name":"../x","version":"1"}'
+        for content in (b"", b"{", b"[]", b'{"name": "x"}', b"\xff\xfe", name):
+            digest = await one.upload(content)
+            answer = await one.call("POST", "/v1/releases", ReleasePush(digest, {}))
+            assert problem(answer) == (400, "MF-1601"), content
 
 
 @in_loop

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from modelfleet_controller.main import main
 from modelfleet_core.clock import SystemClock
 from modelfleet_core.ids import device_id
 from modelfleet_core.trust.director import check_statement
@@ -166,9 +167,8 @@ def test_wrong_settings_end_with_what_to_do(tmp_path: Path) -> None:
         assert "MF-1662" in refusal(process)
 
 
-def test_migrate(tmp_path: Path) -> None:
+def test_migrate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelfleet_core.logs.configure", lambda *_: None)
     for expected in ("schema none -> 0001", "schema 0001: nothing to do"):
-        command = ["modelfleet-controller", "migrate", "--data", str(tmp_path / "data")]
-        with Process(command, tmp_path / "logs") as process:
-            assert process.wait(60) == 0
-            assert expected in process.stdout()
+        assert main(["migrate", "--data", str(tmp_path / "data")]) == 0
+        assert expected in capsys.readouterr().out
