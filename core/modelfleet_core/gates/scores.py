@@ -22,7 +22,7 @@ from modelfleet_core.gates.wealth import Wealth, clip, step
 from modelfleet_core.rollout.gate import Gate, Metric
 from modelfleet_core.sketch.histogram import Histogram
 from modelfleet_core.wire.director import Mode
-from modelfleet_core.wire.report import LatencyPairs, Report
+from modelfleet_core.wire.report import MAX_SKETCH, SCORE_BINS, LatencyPairs, Report
 
 LATENCY_SCALE: Final = 0.15
 LATENCY_CAP: Final = 1.0
@@ -154,8 +154,14 @@ def check_report(report: Report) -> None:
         0 <= golden.candidate_right <= golden.total and 0 <= (golden.incumbent_right or 0) <= golden.total
     ):
         raise _contradiction(f"golden {golden}", "right answers between 0 and total")
-    if report.latency is not None and report.latency.count < 0:
-        raise _contradiction(f"{report.latency.count} latency pairs", "0 or more")
+    pairs = report.latency
+    if pairs is not None and pairs.count < 0:
+        raise _contradiction(f"{pairs.count} latency pairs", "0 or more")
+    if pairs is not None and max(len(pairs.candidate), len(pairs.incumbent)) > MAX_SKETCH:
+        raise _contradiction("a latency sketch is too long for a window", f"at most {MAX_SKETCH} characters")
+    scores = report.scores
+    if scores is not None and not len(scores.candidate) == len(scores.incumbent) == SCORE_BINS:
+        raise _contradiction("score histograms of another size", f"{SCORE_BINS} bins each")
 
 
 def _contradiction(happened: str, expected: str) -> CallerError:

@@ -14,7 +14,7 @@ from modelfleet_core.gates.scores import MIN_PAIRS, score_report, stratum_of
 from modelfleet_core.rollout.gate import DEFAULT_GATES, Gate, Metric
 from modelfleet_core.sketch.histogram import Histogram
 from modelfleet_core.wire.director import Mode
-from modelfleet_core.wire.report import Agreement, GoldenCount, LatencyPairs, Report
+from modelfleet_core.wire.report import Agreement, GoldenCount, LatencyPairs, Report, Scores
 
 BASE = Report(
     window=1, window_s=300.0, slot="digits", operation="op", release="r", incumbent="i", mode=Mode.SHADOW
@@ -88,6 +88,8 @@ def test_the_stratum_is_whether_there_was_an_incumbent() -> None:
         replace(BASE, golden=GoldenCount(total=5, candidate_right=6)),
         replace(BASE, golden=GoldenCount(total=5, candidate_right=5, incumbent_right=6)),
         replace(BASE, latency=LatencyPairs(-1, "h1", "h1")),
+        replace(BASE, latency=LatencyPairs(9, "h1" + "A" * 1200, "h1")),
+        replace(BASE, scores=Scores((1,) * 19, (1,) * 20)),
         replace(BASE, latency=replace(pairs([0.01] * 9, [0.01] * 9), count=8)),
         replace(
             BASE,

@@ -131,6 +131,16 @@ def test_cohorts_nest(stages: list[Stage], there: int, salt: str) -> None:
         before, inside, seats = cutoff, now_inside, cutoff.seats(len(now_inside))
 
 
+def test_a_later_closed_stage_keeps_who_joined_in_time_for_an_earlier_one() -> None:
+    found = sorted(places(9))
+    first = resolve(shadow(6), found[1:], NOW)
+    joined = NOW + timedelta(minutes=1)  # found[0] joins after the shadow stage began
+    canary = resolve(live(devices=8), found, LATER, proven=found[1:7], shadow=first)
+    assert canary.holds(found[0], joined)
+    wider = resolve(live(devices=8), found, LATER, before=canary, proven=found[1:], shadow=first)
+    assert wider.holds(found[0], joined)
+
+
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 60), st.data())
 def test_a_canary_takes_first_those_proven_in_shadow(
     shadowed: int, wanted: int, there: int, data: st.DataObject

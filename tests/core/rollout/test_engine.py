@@ -414,6 +414,25 @@ def test_counts_tell_outcomes_apart() -> None:
     assert (counts.reached, counts.members) == (3, 3)
 
 
+def test_what_a_decision_changes_is_applied() -> None:
+    asked = replace(READY, extensions=2, promote=PromoteRequest(0, "ada"), state=ClassState.HELD)
+    other = replace(READY, device_class="arm", extensions=1)
+    progress = RolloutProgress((asked, other))
+    plan = replace(PLAN, on_inconclusive=OnInconclusive.EXTEND)
+    late = START + timedelta(seconds=2 * DEADLINE)
+    found = decide(plan, progress, {"x86": FINE, "arm": verdicts(errors="undecided")}, late)
+    promoted, extended = apply(progress, found).classes
+    assert (promoted.state, promoted.stage, promoted.stage_started_at) == (ClassState.RUNNING, 1, late)
+    assert (promoted.extensions, promoted.promote, promoted.cohort, promoted.reporting) == (0, None, 0, 0)
+    assert promoted.reason.startswith("PROMOTED")
+    assert (extended.state, extended.stage, extended.extensions) == (ClassState.RUNNING, 0, 2)
+    assert extended.stage_started_at == START
+    waited = decide(PLAN, progress, {}, START + timedelta(seconds=1))
+    assert apply(
+        replace(progress, classes=(other,)), replace(waited, classes=waited.classes[1:])
+    ).classes == (other,)
+
+
 # ----------------------------------------------------------------------------------------- for all inputs
 
 
@@ -454,7 +473,9 @@ judgements = st.lists(
     ),
     max_size=8,
 )
-judged_classes = st.dictionaries(st.sampled_from([f"c{k}" for k in range(4)]), judgements, max_size=4)
+judged_classes = st.dictionaries(
+    st.sampled_from([f"c{k}" for k in range(4)]), st.just(list(FINE)) | judgements, max_size=4
+)
 plans = st.builds(
     lambda advance, policy, small: replace(
         PLAN, advance=advance, on_inconclusive=policy, min_devices=1 if small else 10
