@@ -8,6 +8,7 @@ model, so that a renamed option cannot survive in a guide.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -138,7 +139,8 @@ def _prose(text: str) -> str:
 
 def examples(command: Command, known: dict[str, Command]) -> list[str]:
     """Return the command lines that a command's help shows; what follows two spaces is a remark."""
-    lines = (line.strip() for line in command.text.splitlines() if line.startswith("  "))
+    text = re.sub(r"\s*\\\n\s*", " ", command.text)  # a backslash continues the line
+    lines = (line.strip() for line in text.splitlines() if line.startswith("  "))
     return [line.partition("  ")[0] for line in lines if line.partition(" ")[0] in known]
 
 

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from pathlib import Path
+
+from tools.docs import commands, error_pages, lifecycle, metrics, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "reference"
 MARK = "<!-- written by `make docs-write`; do not edit -->\n"
 
-# page -> module of this package whose `page()` writes it
-PAGES = {
-    "cli.md": "commands",
-    "errors.md": "error_pages",
-    "lifecycle.md": "lifecycle",
-    "metrics.md": "metrics",
-    "settings.md": "settings",
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": commands.page,
+    "errors.md": error_pages.page,
+    "lifecycle.md": lifecycle.page,
+    "metrics.md": metrics.page,
+    "settings.md": settings.page,
 }
 
 
 def rendered() -> dict[Path, str]:
     """Return every generated page with the text it should have now."""
-    found = {}
-    for name, module in PAGES.items():
-        try:
-            write = importlib.import_module(f"tools.docs.{module}").page
-        except ModuleNotFoundError:
-            continue
-        found[FOLDER / name] = f"{MARK}{write().rstrip()}\n"
-    return found
+    return {FOLDER / name: f"{MARK}{write().rstrip()}\n" for name, write in PAGES.items()}
 
 
 def stale() -> list[Path]:
