@@ -162,6 +162,15 @@ def test_a_failure_rate_is_not_hidden_by_its_cap() -> None:
     assert found.promote_evidence < 1.0
 
 
+@pytest.mark.parametrize("every", [4, 5, 10, 20])
+def test_a_few_very_slow_windows_are_not_hidden_by_the_cap(every: int) -> None:
+    """Four times as slow in one window of `every`: the capped bets like it, its measured mean does not."""
+    devices = [[math.log(4.0) if (k + d) % every == 0 else 0.0 for k in range(100)] for d in range(10)]
+    found = judge(LATENCY, rows(LATENCY, devices))
+    assert found.promote_evidence > found.promote_needed
+    assert found.judgement is Judgement.UNDECIDED
+
+
 def test_alpha_is_split_over_bets_and_classes() -> None:
     assert needed_for_worse(plan(), classes=3) == pytest.approx(4 * 3 / 0.05)  # golden is no bet
     assert needed_for_worse(plan(LATENCY), classes=1) == pytest.approx(20.0)
