@@ -174,6 +174,19 @@ def test_every_documented_metric_exists() -> None:
     assert sorted(told - metrics()) == []
 
 
+def test_every_variable_of_the_environment_is_documented() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in documents())
+    found = {
+        node.value
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.fullmatch(r"MODELFLEET_[A-Z0-9_]+[A-Z0-9]", node.value)
+    }
+    assert "MODELFLEET_SOCKET" in found
+    assert sorted(name for name in found if name not in text) == []
+
+
 def test_every_extension_point_is_documented() -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     text = "\n".join(page.read_text(encoding="utf-8") for page in documents())

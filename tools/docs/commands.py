@@ -140,7 +140,11 @@ def _prose(text: str) -> str:
 def examples(command: Command, known: dict[str, Command]) -> list[str]:
     """Return the command lines that a command's help shows; what follows two spaces is a remark."""
     text = re.sub(r"\s*\\\n\s*", " ", command.text)  # a backslash continues the line
-    lines = (line.strip() for line in text.splitlines() if line.startswith("  "))
+    lines = (
+        line.removeprefix("Example:").strip()
+        for line in text.splitlines()
+        if line.startswith(("  ", "Example: "))
+    )
     return [line.partition("  ")[0] for line in lines if line.partition(" ")[0] in known]
 
 
