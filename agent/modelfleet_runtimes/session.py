@@ -86,7 +86,7 @@ class BoundSession:
         except Exception as error:  # each library has errors of its own
             raise WorldError(
                 Code.INFERENCE_FAILED,
-                f"{self._label} failed: {type(error).__name__}: {str(error)[:300]}",
+                f"{self._label} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
                 expected="an answer",
                 todo="try another variant of the release; report the model if it fails on every device",
             ) from error
@@ -144,7 +144,7 @@ def load_failed(path: Path, runtime: str, error: Exception) -> WorldError:
     """The error of a file that the library refuses."""
     return WorldError(
         Code.MODEL_LOAD_FAILED,
-        f"{runtime} cannot load {path.name}: {type(error).__name__}: {str(error)[:300]}",
+        f"{runtime} cannot load {path.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
         expected="a file that this version of the runtime can load",
         todo="check the runtime's version against the release's needs, or rebuild the variant",
     )

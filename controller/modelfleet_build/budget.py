@@ -1,6 +1,8 @@
 """Which variants are good enough, and which of them is the best for its class. Pure; always with a sentence.
 
 Rules:
+0. An fp32 variant is the same arithmetic as the float parent: where its answers differ by more than the
+   order of additions explains, the conversion is wrong, however good its metric, and it is refused.
 1. A variant is refused when it loses more points of the metric than the budget allows, against the float
    parent: the given ONNX model in ONNX Runtime, on the same samples.
 2. A variant is refused when it gives answers that are not finite on more samples than the float parent does.
@@ -20,9 +22,12 @@ from modelfleet_build.child.jobs import Spread
 from modelfleet_build.quality import METRIC, Quality
 from modelfleet_build.request import Objective
 from modelfleet_core.error_codes import Code
+from modelfleet_core.release.manifest import Precision
 
 # Differences of two shares of a whole number of samples carry rounding errors far below one sample.
 _ROUNDING = 1e-9
+# Deep networks in float32 differ by about 1e-5 between kernels.
+SAME_ARITHMETIC = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,22 @@ class Choice:
 
     order: tuple[str, ...]
     why: str
+
+
+def judge_conversion(error_share: float, precision: Precision) -> BudgetRefusal | None:
+    """Rule 0.
+
+    Args:
+        error_share: Largest difference to the float parent's answers, as a share of the largest of them.
+        precision: Of the variant; only fp32 is held to this.
+    """
+    if precision is not Precision.FP32 or error_share <= SAME_ARITHMETIC:
+        return None
+    return BudgetRefusal(
+        Code.CONVERSION_FAILED,
+        f"answers otherwise than its float parent, by up to {100 * error_share:.2g} % of the largest value; "
+        f"fp32 allows {100 * SAME_ARITHMETIC:g} %",
+    )
 
 
 def drop_points(quality: Quality, parent: Quality) -> float:

@@ -10,12 +10,12 @@ import numpy as np
 
 from modelfleet_build import registry
 from modelfleet_build.assemble import complete_variant
-from modelfleet_build.budget import Candidate, choose, drop_points, judge
+from modelfleet_build.budget import BudgetRefusal, Candidate, choose, drop_points, judge, judge_conversion
 from modelfleet_build.cache import file_digest
 from modelfleet_build.child.jobs import Loadable
 from modelfleet_build.datasets import Dataset
 from modelfleet_build.progress import Happening, Step
-from modelfleet_build.quality import METRIC, Quality, agreement, quality, self_test_bounds
+from modelfleet_build.quality import METRIC, Quality, agreement, error_share, quality, self_test_bounds
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import ClassReport, VariantReport, pareto_front
 from modelfleet_build.request import FLOATS, MIB, BuildRequest, precisions_of
@@ -106,7 +106,7 @@ class ClassBuilder:
             meter.started(Step.MEASURE, name)
             trial.answers = self._measured(name, trial.made, reference)
             trial.numbers = self._numbers(trial.made, trial.answers)
-            refusal = judge(trial.numbers.quality, self.parent.quality, self.request.max_drop_points)
+            refusal = self._judged(trial.numbers, trial.answers, precision)
             if refusal is not None:
                 return self._refused(trial, refusal.code, refusal.reason, folder)
             accepted = self._accepted(trial, folder)
@@ -153,6 +153,11 @@ class ClassBuilder:
             rss_bytes=measured.rss_bytes,
         )
         return _Numbers(judged, measurements)
+
+    def _judged(self, numbers: _Numbers, answers: Answers, precision: Precision) -> BudgetRefusal | None:
+        share = error_share(answers.validation, self.parent.answers.validation)
+        refusal = judge_conversion(share, precision)
+        return refusal or judge(numbers.quality, self.parent.quality, self.request.max_drop_points)
 
     def _accepted(self, trial: _Trial, folder: Path) -> _Accepted:
         made, answers, numbers = trial.made, trial.answers, trial.numbers

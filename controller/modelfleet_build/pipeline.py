@@ -33,11 +33,14 @@ from modelfleet_build.report import BuildReport, DataReport, Outcome, ParentRepo
 from modelfleet_build.request import BuildRequest, check_request, precisions_of
 from modelfleet_build.variants import Material, Workshop
 from modelfleet_core.clock import Clock
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import ReleaseId
 from modelfleet_core.release.contract import Layout
 from modelfleet_core.release.device_class import DeviceClass
 from modelfleet_core.release.manifest import Lineage, Manifest
 from modelfleet_runtimes.comparators import for_task
+from modelfleet_runtimes.golden import MAX_GOLDEN_BYTES
 
 PARENT_RUNTIME = "onnxruntime"
 _PARENT = "float parent"
@@ -148,7 +151,7 @@ def _intake(request: BuildRequest, workshop: Workshop, target: Path) -> ModelFac
 def _data(request: BuildRequest, facts: ModelFacts, meter: Meter) -> tuple[ModelFacts, _Data]:
     """Read and check all data; the input range follows from how the validation images are stored."""
     meter.started(Step.DATA)
-    tensor, classes = facts.inputs[0], facts.outputs[0].shape[-1]
+    tensor, classes = facts.inputs[0], _classes(facts)
     warnings: list[str] = []
     validation = read_dataset(request.validation, Role.VALIDATION, tensor, classes)
     calibration = None
@@ -164,6 +167,7 @@ def _data(request: BuildRequest, facts: ModelFacts, meter: Meter) -> tuple[Model
         )
     sets = [item for item in (calibration, validation, golden) if item is not None]
     check_disjoint(sets)
+    _check_golden_size(golden, facts)
     limit = request.limits.validation_samples
     if len(validation) > limit:
         warnings.append(f"only the first {limit} of {len(validation)} validation samples were used")
@@ -175,6 +179,32 @@ def _data(request: BuildRequest, facts: ModelFacts, meter: Meter) -> tuple[Model
         facts = facts.with_range(0.0, 1.0)
     meter.finished(Step.DATA, detail=", ".join(f"{item.role} {len(item)}" for item in sets))
     return facts, _Data(validation, golden, calibration, tuple(warnings))
+
+
+def _classes(facts: ModelFacts) -> int:
+    """Number of classes of a classifier: its first output holds one score for each, and nothing else."""
+    output = facts.outputs[0]
+    if output.shape[1] != output.elements_per_sample():
+        raise CallerError(
+            Code.MODEL_SIGNATURE,
+            f"the first output {output.name!r} has shape {['n', *output.shape[1:]]}",
+            expected="one score per class, [n, classes], for classification",
+            todo="check --task, or export the scores as the first output",
+        )
+    return output.shape[1]
+
+
+def _check_golden_size(golden: Dataset, facts: ModelFacts) -> None:
+    """The golden set travels with every variant and is read whole on the device."""
+    recorded = 4 * facts.outputs[0].elements_per_sample() * len(golden)
+    size = golden.stored.nbytes + golden.labels.nbytes + recorded
+    if size > MAX_GOLDEN_BYTES:
+        raise CallerError(
+            Code.DATASET_TOO_LARGE,
+            f"the golden set and its recorded answers take {size} bytes",
+            expected=f"at most {MAX_GOLDEN_BYTES} bytes; 64 samples are enough",
+            todo="give a smaller golden set, as uint8 images where that is possible",
+        )
 
 
 def _material(

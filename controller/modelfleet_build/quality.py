@@ -52,6 +52,19 @@ def agreement(answers: FloatArray, parent: FloatArray, comparator: Comparator) -
     return float(comparison.agree[comparable].mean()) if comparable.any() else 0.0
 
 
+def error_share(answers: FloatArray, parent: FloatArray) -> float:
+    """Largest absolute difference of the answers, as a share of the parent's largest value.
+
+    Over the samples that both answer with finite numbers; 0 without any.
+    """
+    ours, theirs = (item.reshape(len(item), -1).astype(np.float64) for item in (answers, parent))
+    both = np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1)
+    if not both.any():
+        return 0.0
+    largest = max(float(np.abs(theirs[both]).max()), _LEAST_BOUND)
+    return float(np.abs(ours[both] - theirs[both]).max()) / largest
+
+
 def self_test_bounds(recorded: FloatArray, precision: Precision) -> SelfTestBounds:
     """Bounds for the self-test on a device (semantics section 2).
 

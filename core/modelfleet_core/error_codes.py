@@ -49,6 +49,7 @@ class Code(Enum):
     DATASET_LABELS = "MF-1415"
     DATASET_OVERLAP = "MF-1416"
     CALIBRATION_MISSING = "MF-1417"
+    DATASET_TOO_LARGE = "MF-1418"
     BUILD_CLASS_UNKNOWN = "MF-1420"
     BUILD_PRECISION = "MF-1421"
     BUILD_OUTPUT_EXISTS = "MF-1422"
@@ -335,6 +336,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.DATASET_LABELS: CodeInfo("The labels of a data set are unusable"),
     Code.DATASET_OVERLAP: CodeInfo("Two data sets share samples"),
     Code.CALIBRATION_MISSING: CodeInfo("int8 needs calibration data"),
+    Code.DATASET_TOO_LARGE: CodeInfo("A data set is too large to travel with the variants"),
     Code.BUILD_CLASS_UNKNOWN: CodeInfo("The device class is not known"),
     Code.BUILD_PRECISION: CodeInfo("A class cannot be built in that precision"),
     Code.BUILD_OUTPUT_EXISTS: CodeInfo("The output folder is already in use"),

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfleet_build.budget import Candidate, choose, judge
+from modelfleet_build.budget import Candidate, choose, judge, judge_conversion
 from modelfleet_build.child.jobs import Spread
-from modelfleet_build.quality import Quality
+from modelfleet_build.quality import Quality, error_share
 from modelfleet_build.request import Objective
 from modelfleet_core.error_codes import Code
+from modelfleet_core.release.manifest import Precision
 
 PARENT = Quality(0.99, 300, 0)
 QUIET = Spread(1.0, 0.98, 1.02)
@@ -42,6 +44,23 @@ def test_nan_is_judged_against_the_parents_own() -> None:
     assert refusal.code is Code.VARIANT_NOT_FINITE
     assert judge(of(280, not_finite=23), of(280, not_finite=23), 1.0) is None
     assert judge(of(280, not_finite=24), of(280, not_finite=23), 1.0) is not None
+
+
+def test_an_fp32_variant_has_to_compute_what_its_parent_computes() -> None:
+    assert judge_conversion(1e-4, Precision.FP32) is None
+    refusal = judge_conversion(0.05, Precision.FP32)
+    assert refusal is not None
+    assert refusal.code is Code.CONVERSION_FAILED
+    assert "5 %" in refusal.reason
+    assert judge_conversion(0.05, Precision.INT8) is None
+    assert judge_conversion(0.05, Precision.FP16) is None
+
+
+def test_the_error_is_a_share_of_the_parents_largest_value() -> None:
+    parent = np.asarray([[8.0, -10.0], [1.0, 2.0], [np.nan, 0.0]], np.float32)
+    answers = np.asarray([[8.0, -9.0], [1.0, 2.5], [5.0, 5.0]], np.float32)
+    assert error_share(answers, parent) == pytest.approx(0.1)
+    assert error_share(parent[2:], answers[2:]) == 0.0
 
 
 def float_variant(size: int = 1000) -> Candidate:

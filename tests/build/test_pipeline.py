@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from modelfleet_build import pipeline
 from modelfleet_build.pipeline import build
 from modelfleet_build.progress import silent
 from modelfleet_build.report import Outcome, read_report
@@ -25,8 +26,8 @@ from modelfleet_core.release.manifest import Manifest, Precision, Task
 from modelfleet_core.wire import codec
 from modelfleet_runtimes import golden, registry
 
-from .conftest import CLASSES, DIGITS, QUICK, Bench, FullBuild, write_images
-from .graphs import classifier, node
+from .conftest import CLASSES, DIGITS, QUICK, Bench, FullBuild, Point, write_images
+from .graphs import classifier, model, node
 
 
 def manifest_of(folder: Path) -> Manifest:
@@ -296,6 +297,30 @@ def test_what_is_refused_at_the_door(bench: Bench) -> None:
         assert caught.value.todo
         assert bench.leftovers() == []
     assert list((folder / "taken").iterdir()) == []
+
+
+def test_a_converter_that_computes_something_else_in_fp32_is_refused(bench: Bench, rogue: Point) -> None:
+    """Ten points of budget would let it pass: the answers themselves tell."""
+    result = bench.build(rogue("bend"), max_drop_points=100.0)
+    assert result.exit_code == 4
+    assert result.report.classes[0].code == Code.CONVERSION_FAILED.value
+    assert "answers otherwise than its float parent" in result.report.classes[0].why
+
+
+def test_a_model_that_is_no_classifier_is_refused(bench: Bench) -> None:
+    onnx.save(model([node("Relu", ["x"])], ["N", 1, 8, 8]), bench.request.model)
+    with pytest.raises(CallerError, match="one score per class") as caught:
+        bench.build()
+    assert caught.value.code is Code.MODEL_SIGNATURE
+
+
+def test_a_golden_set_that_is_too_large_to_travel_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MAX_GOLDEN_BYTES", 500)
+    with pytest.raises(CallerError) as caught:
+        bench.build()
+    assert caught.value.code is Code.DATASET_TOO_LARGE
 
 
 def test_an_unknown_class_gets_a_suggestion(bench: Bench) -> None:

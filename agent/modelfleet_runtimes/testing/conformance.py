@@ -176,7 +176,7 @@ class RuntimeConformance:
             session.run(_row(case.inputs, 0))
         assert caught.value.code is Code.SESSION_CLOSED
 
-    @pytest.mark.parametrize("damage", ["empty", "noise", "absent"])
+    @pytest.mark.parametrize("damage", ["empty", "noise", "truncated", "absent"])
     def test_files_that_cannot_be_loaded(
         self, runtime: Runtime, case: ConformanceCase, tmp_path: Path, damage: str
     ) -> None:
@@ -185,6 +185,8 @@ class RuntimeConformance:
         entry = folder / case.entry
         if damage == "absent":
             entry.unlink()
+        elif damage == "truncated":
+            entry.write_bytes(entry.read_bytes()[:-1000])
         else:
             entry.write_bytes(b"" if damage == "empty" else b"not a model at all " * 50)
         with pytest.raises(WorldError) as caught:
