@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
 
 
 def write(path: Path, counts: dict[str, object]) -> None:
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(counts))
     os.replace(partial, path)
 

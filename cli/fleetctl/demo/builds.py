@@ -13,7 +13,7 @@ from modelfleet_core.errors import WorldError
 
 from .fleet import SLOT
 from .places import Models, Places
-from .processes import Command, Processes, Program, program, tail
+from .processes import Command, Processes, Program, last_line, program, tail
 from .screen import Screen
 
 NICEST = 19
@@ -62,7 +62,7 @@ class Builds:
         self._done[job.version] = _Done()
         started = self._start(job, nice=0, cache=False)
         while started.running:
-            line = tail(started.log).rpartition("\n")[2]
+            line = last_line(started.log)
             if line:
                 self._screen.doing(line)
             self._clock.wait(0.1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
+from fleetctl.audit.chain import check
 from modelfleet_core.wire.operator import DecisionView, RolloutView
 
 from .metrics import ServeCounts
@@ -42,7 +41,8 @@ def reconcile(world: World) -> Inferences:
     share = cameras.right / cameras.answered if cameras.answered else 0.0
     world.record.check("the answers are right", share > 0.9, f"{share:.1%} of {cameras.answered:,}")
     decisions = world.operator.decisions()
-    world.record.check("the decision log's chain holds", _chained(decisions), f"{len(decisions)} decisions")
+    whole = bool(decisions) and check(decisions) is None
+    world.record.check("the decision log's chain holds", whole, f"{len(decisions)} decisions")
     told = [line for view in world.operator.rollouts() for line in _contradictions(view, decisions)]
     world.record.check("every outcome stands in the decision log", not told, "; ".join(told))
     return Inferences(
@@ -54,18 +54,6 @@ def reconcile(world: World) -> Inferences:
         asked=cameras.asked,
         answered=cameras.answered,
     )
-
-
-def _chained(decisions: list[DecisionView]) -> bool:
-    """Each link is sha256(previous hash | canonical body) and names the one before it."""
-    previous = None
-    for link in decisions:
-        if previous is not None and link.previous != previous:
-            return False
-        if hashlib.sha256(f"{link.previous}{link.body}".encode()).hexdigest() != link.hash:
-            return False
-        previous = link.hash
-    return bool(decisions)
 
 
 _ACTIONS = {"completed": "complete", "rolled_back": "roll_back", "aborted": "abort", "held": "hold"}

@@ -22,7 +22,7 @@ class Lookout:
         self._offsets = {path: path.stat().st_size for path in self._files()}
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("*") if path.is_file())
+        return sorted(path for path in self._folder.glob("*.log"))
 
     def seen(self, state: str) -> bool:
         """Whether a record with that state has been written since this lookout began."""

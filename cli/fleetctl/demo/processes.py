@@ -21,6 +21,7 @@ from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
 
+NOTHING = "(nothing)"
 Command = list[str | os.PathLike[str]]
 
 _TAIL = 2_000  # characters of a log shown in an error
@@ -235,10 +236,16 @@ def _group(pid: int, number: signal.Signals) -> None:
         return
 
 
+def last_line(log: Path) -> str:
+    """The last whole line of a log, for progress; empty while there is none."""
+    text = tail(log).rstrip()
+    return "" if text == NOTHING else text.rpartition("\n")[2]
+
+
 def tail(log: Path) -> str:
     """The end of a log, for an error's message."""
     if not log.exists():
-        return "(nothing)"
+        return NOTHING
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL))
-        return file.read().decode("utf-8", "replace").strip() or "(nothing)"
+        return file.read().decode("utf-8", "replace").strip() or NOTHING

@@ -167,7 +167,7 @@ class Rollouts:
                     gate=one.stopped_by,
                     reason=one.reason,
                     evidence=one.evidence,
-                    stages=one.stage_history or (one.stage_name,),
+                    stages=_stages(one),
                     live_answers_by_candidate=total.answers.get(view.release_id, 0),
                     devices=dict(one.outcomes),
                     served=total.served,
@@ -187,6 +187,11 @@ class Rollouts:
 
 def _counts_of(device: Device) -> ServeCounts:
     return device.counts() if device.serve() is not None else ServeCounts()
+
+
+def _stages(view: ClassView) -> tuple[str, ...]:
+    """Names of the stages that the class went through; a line of its history is `NAME: what happened`."""
+    return tuple(dict.fromkeys(line.partition(":")[0] for line in (*view.stage_history, view.stage_name)))
 
 
 def name_of(version: str) -> str:

@@ -31,7 +31,9 @@ class Screen:
 
     def _line(self, text: str, style: str = "") -> None:
         seconds = self._clock.monotonic() - self._begun
-        self._console.print(f"[dim]{seconds:5.0f} s[/dim]  {escape(text)}", style=style, highlight=False)
+        self._console.print(
+            f"[dim]{seconds:5.0f} s[/dim]  {escape(text)}", style=style, highlight=False, soft_wrap=True
+        )
 
     def scene(self, number: int, title: str) -> None:
         """A new scene begins."""
@@ -107,6 +109,7 @@ class Screen:
                     self._console.print(
                         f"  {escape(rollout.release)} {escape(row.device_class)}: {escape(row.reason)}",
                         highlight=False,
+                        soft_wrap=True,
                     )
 
     def kills(self, rows: Sequence[KillRow]) -> None:

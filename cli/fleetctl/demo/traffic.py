@@ -97,7 +97,7 @@ class Traffic:
         """From the next image on, the cameras of these devices see day or night."""
         for device in devices:
             path = self._light(device)
-            partial = path.with_suffix(".partial")
+            partial = path.with_name(path.name + ".partial")
             partial.write_text(light)
             partial.replace(path)
 
