@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.house.sources import PACKAGES, modules
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -52,6 +55,39 @@ def test_closure_of_the_agent() -> None:
 
 def test_lock_of_the_agent_is_its_closure() -> None:
     assert set(pins(ROOT / "requirements" / "agent.txt")) == AGENT_CLOSURE - {"modelfleet"}
+
+
+# package -> extras of which each names, directly, what the package imports
+PARTS = {
+    "modelfleet_core": ["agent"],  # cryptography, in trust/keys.py, comes with every part that has keys
+    "modelfleet_agent": ["agent", "onnxruntime"],  # the worker's and the SDK's arrays come with the runtime
+    "modelfleet_runtimes": ["onnxruntime", "litert", "openvino", "tflite-legacy"],
+    "modelfleet_build": ["build"],
+    "modelfleet_controller": ["controller", "postgres", "s3", "operator"],
+    "fleetctl": ["cli"],
+}
+
+
+@pytest.mark.parametrize("package", PARTS)
+def test_what_a_part_imports_its_extra_names(package: str) -> None:
+    project = _project()
+    texts = list(project["dependencies"])
+    for extra in PARTS[package]:
+        texts += project["optional-dependencies"][extra]
+    named = {canonicalize_name(Requirement(text).name) for text in texts}
+    named |= {"starlette"} if "fastapi" in named else set()  # part of FastAPI's own interface
+    providers = importlib.metadata.packages_distributions()
+    missing = set()
+    for module in modules():
+        if module.name.partition(".")[0] != package or ".testing" in module.name:
+            continue
+        for _, name in module.imports():
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names or top in PACKAGES:
+                continue
+            if not {canonicalize_name(one) for one in providers.get(top, [top])} & named:
+                missing.add(f"{module.path}: {top}")
+    assert sorted(missing) == []
 
 
 @pytest.mark.parametrize("extra", ["agent", "all", "build", "cli", "controller", "operator"])

@@ -43,7 +43,6 @@ ALLOWED: dict[str, list[str]] = {
     "flatbuffers": ["modelfleet_build.tflite*"],
     "nncf": ["modelfleet_build.optimizers.openvino*"],
     "ai_edge_quantizer": ["modelfleet_build.optimizers.litert*"],
-    "psutil": ["modelfleet_build*"],
     # the controller
     "fastapi": ["modelfleet_controller*"],
     "starlette": ["modelfleet_controller*"],
@@ -56,7 +55,6 @@ ALLOWED: dict[str, list[str]] = {
         "modelfleet_controller.*.tables",
         "modelfleet_controller.db*",
     ],
-    "aiosqlite": ["modelfleet_controller.db*"],
     "alembic": ["modelfleet_controller.db*"],
     "psycopg": ["modelfleet_controller.db*"],
     "boto3": ["modelfleet_controller.blobs.s3"],
@@ -73,10 +71,9 @@ ALLOWED: dict[str, list[str]] = {
     ],
     # the command line
     "typer": ["fleetctl*"],
-    "click": ["fleetctl*"],
     "rich": ["fleetctl*"],
     "httpx": ["fleetctl*", "modelfleet_controller.operator*"],
-    "yaml": ["fleetctl*", "modelfleet_controller*"],
+    "yaml": ["fleetctl*"],
 }
 
 
