@@ -52,8 +52,9 @@ def error(logger: logging.Logger, event: str, *, trace: bool = False, **fields: 
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"at": ..., "level": ..., "event": ..., "logger": ..., <bound fields>, <fields>}`; fields given by logging's
-    own `extra=` count too."""
+    """`{"at": ..., "level": ..., "event": ..., "logger": ..., <bound fields>, <fields>}`; fields given by
+    logging's own `extra=` count too.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without a newline."""
