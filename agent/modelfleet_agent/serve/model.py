@@ -78,8 +78,8 @@ class Model:
 
     @property
     def ready(self) -> bool:
-        """A worker is loaded and may be given orders."""
-        return self.state is ModelState.READY
+        """A worker is loaded and may be given orders; one that is being retired gets no more."""
+        return self.state is ModelState.READY and self._link is not None and not self._retired
 
     @property
     def waiting(self) -> int:

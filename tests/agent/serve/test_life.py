@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,7 +17,10 @@ import pytest
 from modelfleet_agent.control.framing import LENGTH, frame
 from modelfleet_agent.control.protocol import PROTOCOL, Desired, Kind, Request
 from modelfleet_agent.serve import table
+from modelfleet_agent.serve.model import Model
 from modelfleet_agent.serve.shared import FellBack
+from modelfleet_agent.worker.protocol import Priority
+from modelfleet_core.clock import SystemClock
 from modelfleet_core.errors import IntegrityError
 
 from e2e.support import Process, eventually
@@ -173,3 +177,20 @@ def test_garbage_on_the_control_socket_hurts_nobody(serve: ServeProcess, garbage
 def test_sockets_are_private(serve: ServeProcess) -> None:
     assert serve.control.stat().st_mode & 0o777 == 0o600
     assert serve.socket.stat().st_mode & 0o777 == 0o660
+
+
+def test_a_model_that_is_retired_takes_no_more_orders(variants: Variants) -> None:
+    """Else whoever still holds it (the mirror does) would order from a worker that has gone."""
+
+    async def life() -> None:
+        model = Model(variants("1.1"), threads=1, watchdog_s=10, clock=SystemClock(), changed=lambda: None)
+        model.start(Priority.NORMAL)
+        while not model.ready:
+            await model.moved()
+        retiring = asyncio.create_task(model.retire())
+        await asyncio.sleep(0)
+        assert not model.ready
+        await retiring
+        assert not model.ready
+
+    asyncio.run(life())
