@@ -194,6 +194,7 @@ class Fleet:
     rig: Rig
     sims: list[Sim] = field(default_factory=list)
     qualities: dict[str, Quality] = field(default_factory=dict)
+    operations: int = 0
 
     async def add(self, count: int, facts: Any, *, label: str = "", **labels: str) -> list[Sim]:
         """Enrols `count` devices and lets them check in once."""
@@ -243,16 +244,13 @@ class Fleet:
         found: RolloutView = await self.rig.get(f"/v1/rollouts/{name}", RolloutView)
         return found
 
-    async def create(self, release: str, expect: int = 201, **changes: Any) -> Any:
-        """Creates a rollout of the small-fleet plan; `changes` replace fields of its spec."""
+    async def create(self, of: str, expect: int = 201, **changes: Any) -> Any:
+        """Creates a rollout with the small-fleet plan; `changes` replace fields of its spec."""
         options: dict[str, Any] = {
             key: changes.pop(key) for key in ("supersede", "no_gates_reason") if key in changes
         }
-        key = (
-            changes.pop("key", None)
-            or f"create-{release}-{len(json.dumps(changes))}-{self.rig.clock.elapsed}"
-        )
-        body = {"resource": json.dumps(plan(release, **changes)), "idempotency_key": key, **options}
+        key = changes.pop("key", None) or f"create-{of}-{len(json.dumps(changes))}-{self.rig.clock.elapsed}"
+        body = {"resource": json.dumps(plan(of, changes)), "idempotency_key": key, **options}
         answer = await self.rig.call("POST", "/v1/rollouts", body)
         if expect in (200, 201):
             assert answer.status_code == expect, answer.text
@@ -263,13 +261,14 @@ class Fleet:
     async def operate(self, name: str, verb: str, expect: int = 200, **more: Any) -> Any:
         """Runs a verb."""
         token = more.pop("token", None)
-        body = {"verb": verb, "idempotency_key": f"{verb}-{name}-{self.rig.clock.elapsed}", **more}
+        self.operations += 1
+        body = {"verb": verb, "idempotency_key": f"operation-{self.operations}", **more}
         return await self.rig.call(
             "POST", f"/v1/rollouts/{name}/operations", body, token=token, expect=expect
         )
 
 
-def plan(release: str, **changes: Any) -> dict[str, Any]:
+def plan(release: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The resource of a small-fleet rollout: three stages of seconds instead of hours."""
     times = {"minBake": "30s", "deadline": "30m"}
     spec: dict[str, Any] = {
@@ -284,7 +283,7 @@ def plan(release: str, **changes: Any) -> dict[str, Any]:
             {"name": "canary", "mode": "live", "percent": 25, "minDevices": 1, **times},
             {"name": "all", "mode": "live", "percent": 100, **times},
         ],
-        **changes,
+        **(changes or {}),
     }
     name = release.replace(":", "-").replace(".", "-")
     return {

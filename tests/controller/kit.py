@@ -170,7 +170,7 @@ async def rig(
 ) -> AsyncIterator[Rig]:
     """A controller over `folder`; the same folder again is a restart (give the token of the first)."""
     clock = clock or ManualClock(START)
-    seed = f"{folder}:{clock.elapsed}"
+    seed = f"{folder.name}:{clock.elapsed}"  # the same salts in every run
     application = await compose(Settings(folder, **settings), clock, Counting(seed=seed), run=False)
     transport = httpx.ASGITransport(application.asgi, raise_app_exceptions=False)
     try:
