@@ -75,9 +75,15 @@ class Api:
     def upload(self, data: bytes) -> str:
         """Uploads bytes unless they are there; returns their digest."""
         digest = str(sha256_hex(data))
-        if not self.has_blob(digest):
-            self.transport.send("PUT", f"/v1/blobs/sha256/{digest}", content=data)
+        self.upload_bytes(data, digest)
         return digest
+
+    def upload_bytes(self, data: bytes, digest: str) -> bool:
+        """Uploads bytes by their digest; False when they were there."""
+        if self.has_blob(digest):
+            return False
+        self.transport.send("PUT", f"/v1/blobs/sha256/{digest}", content=data)
+        return True
 
     def upload_file(self, path: Path, digest: str) -> bool:
         """Uploads a file by its digest, which the controller checks; False when it was there."""

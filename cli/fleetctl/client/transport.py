@@ -49,7 +49,7 @@ class Transport:
             base_url=self.url,
             headers={"authorization": f"Bearer {target.token}", "user-agent": "fleetctl"},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-            verify=_tls(target.ca),
+            verify=_tls(target.ca) if self.url.startswith("https:") else False,
             follow_redirects=False,
             trust_env=False,
             transport=inner,

@@ -59,9 +59,8 @@ def push(release: ReleaseFolder, api: Api, progress: Progress) -> tuple[PushView
         done += 1
     for name, data in bundles.items():
         progress(f"{name} bundle", done, everything)
-        if not api.has_blob(str(sha256_hex(data))):
+        if api.upload_bytes(data, str(sha256_hex(data))):
             sent, sent_bytes = sent + 1, sent_bytes + len(data)
-        api.upload(data)
         done += 1
     progress("release", done, everything)
     digests = {name: str(sha256_hex(data)) for name, data in bundles.items()}

@@ -107,6 +107,8 @@ def _head(view: RolloutView) -> list[Block]:
     text = f"{view.name}  {view.id}  {view.release}  {words(word(view))}"
     if view.reason:
         text += f"\n{view.reason}"
+    if view.bytes_sent:
+        text += f"\nsent {size(view.bytes_sent)}"
     if view.small_fleet:
         text += "\nsmall-fleet plan: weaker evidence"
     return [text]

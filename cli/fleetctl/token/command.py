@@ -28,7 +28,7 @@ class Kind(StrEnum):
 @app.command()
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Option("--name", help="What it is for, for people.")] = "",
+    name: Annotated[str, typer.Option("--name", help="What it is for, for people; default: its kind.")] = "",
     kind: Annotated[
         Kind, typer.Option("--kind", help="enrolment: for devices; api: for people and scripts.")
     ] = Kind.ENROLMENT,
@@ -62,7 +62,7 @@ def create(
         raise typer.BadParameter("--label, --allow-override and --max-uses are for enrolment tokens")
     request = TokenRequest(
         kind=kind.value,
-        name=name,
+        name=name or kind.value,
         ttl_s=read_duration(ttl, "--ttl"),
         scope=None if enrols else scope,
         max_uses=max_uses,
@@ -103,7 +103,11 @@ def revoke(
 
 
 def _created(view: TokenView) -> list[Block]:
-    use = f"{view.max_uses} devices" if view.kind == "enrolment" else f"scope {view.scope}"
+    use = (
+        f"{view.max_uses} {'device' if view.max_uses == 1 else 'devices'}"
+        if view.kind == "enrolment"
+        else f"scope {view.scope}"
+    )
     return [
         f"token    {view.secret or '(not shown)'}",
         f"id       {view.id} ({view.kind}, {use})",

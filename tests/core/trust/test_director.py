@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -126,7 +127,7 @@ def test_slots_stand_once_and_are_few(trusted: Trusted) -> None:
     body = json.loads(codec.encode(GOOD))
     for slots in (body["slots"] * 2, [body["slots"][0] | {"slot": f"s{i}"} for i in range(65)]):
         envelope = sign_envelope(DIRECTOR_PAYLOAD, json.dumps(body | {"slots": slots}).encode(), DIRECTOR)
-        refused(Code.DIRECTOR_INVALID, lambda envelope=envelope: _check(trusted, envelope))
+        refused(Code.DIRECTOR_INVALID, partial(_check, trusted, envelope))
 
 
 def test_a_naive_instant_is_refused(trusted: Trusted) -> None:

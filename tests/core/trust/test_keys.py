@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives import serialization as ser
@@ -190,8 +191,8 @@ def test_other_kinds_of_key_are_refused() -> None:
     for other in (p384, big):
         private = other.private_bytes(ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption())
         public = other.public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo)
-        refused(Code.KEY_WRONG_KIND, lambda pem=private: keys.load_private_key(pem))
-        refused(Code.KEY_WRONG_KIND, lambda pem=public: keys.load_public_key(pem))
+        refused(Code.KEY_WRONG_KIND, partial(keys.load_private_key, private))
+        refused(Code.KEY_WRONG_KIND, partial(keys.load_public_key, public))
 
 
 def test_a_private_key_is_not_taken_for_a_public_one() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -231,4 +232,4 @@ def test_manifest_and_signature_must_tell_the_same() -> None:
         replace(signed, files=files | {"more.bin": "0" * 64}),
         replace(signed, files={n: d for n, d in files.items() if n != one.entry}),
     ):
-        refused(Code.STATEMENT_OTHER_RELEASE, lambda bad=bad: check_manifest(bad, whole))
+        refused(Code.STATEMENT_OTHER_RELEASE, partial(check_manifest, bad, whole))

@@ -20,7 +20,7 @@ import modelfleet_core.wire
 from modelfleet_core.trust.bundle import Bundle, VerificationMaterial
 from modelfleet_core.trust.policy import TrustFile
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 PRINTABLE = st.text("abcXYZ 09-_:äß漢", max_size=12)
 NAME = st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,8}[a-z0-9])?", fullmatch=True)
 FILE = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_+-]{0,10}", fullmatch=True)
