@@ -293,15 +293,13 @@ def main(argv: Sequence[str] = ()) -> None:
     parser.add_argument("--quick", action="store_true", help="few rollouts; the page is not written")
     parser.add_argument("--only", choices=list(SECTIONS), help="this section alone")
     args = parser.parse_args(argv)
-    page = PAGE.read_text()
     for name, section in SECTIONS.items():
         if args.only in (None, name):
             say(f"== {name}")
             table = section(0.05 if args.quick else 1.0)
             print(table)
-            page = fill(page, name, table)
-    if not args.quick:
-        PAGE.write_text(page)
+            if not args.quick:
+                PAGE.write_text(fill(PAGE.read_text(), name, table))
 
 
 if __name__ == "__main__":
