@@ -101,7 +101,7 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
         CallerError: MF-1660, a schema this program does not know.
         WorldError: the disk is full or the data directory cannot be used.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     upgraded = await asyncio.to_thread(upgrade, settings.data / DATABASE)
     _tell_upgrade(upgraded)
     director = load_or_make(settings.data / DIRECTOR_KEY)
@@ -213,7 +213,7 @@ def locked(data: Path) -> Iterator[None]:
     Raises:
         CallerError: MF-1663.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (data / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

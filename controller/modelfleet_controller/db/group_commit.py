@@ -8,11 +8,16 @@ its items at once. A batch that fails is tried again item by item, so that one b
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
+from modelfleet_core import logs
+
 from .database import Connection, Database
+
+_log = logging.getLogger(__name__)
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
@@ -95,8 +100,7 @@ class GroupCommit:
                 await self._commit([waiting])
             return
         for waiting, result in zip(batch, results, strict=True):
-            if waiting.lane.after is not None:
-                waiting.lane.after(waiting.item, result)
+            _tell(waiting, result)
             if not waiting.future.done():
                 waiting.future.set_result(result)
 
@@ -111,6 +115,16 @@ class GroupCommit:
                 for member, answer in zip(members, answers, strict=True):
                     results[id(member)] = answer
         return [results[id(waiting)] for waiting in batch]
+
+
+def _tell(waiting: _Waiting, result: object) -> None:
+    """What is committed is committed: a listener that fails takes away neither the answer nor the queue."""
+    if waiting.lane.after is None:
+        return
+    try:
+        waiting.lane.after(waiting.item, result)
+    except Exception:
+        logs.error(_log, "commit.listener_failed", trace=True, lane=waiting.lane.name)
 
 
 def _refuse(waiting: _Waiting, error: Exception) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from modelfleet_core import logs
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import CallerError, ModelfleetError
+from modelfleet_core.errors import ModelfleetError
 from modelfleet_core.release.device_class import DeviceFacts
 from modelfleet_core.rollout.assignment import assign
 from modelfleet_core.trust.director import issue_time, time_header
@@ -21,8 +21,8 @@ from modelfleet_core.trust.http_signature import TIME_HEADER, parse_signature
 from modelfleet_core.wire import codec
 from modelfleet_core.wire.checkin import Checkin, CheckinAnswer
 from modelfleet_core.wire.enroll import TimeStatement
-from modelfleet_core.wire.event import MAX_EVENTS, EventAnswer, EventBatch
-from modelfleet_core.wire.report import MAX_REPORTS, ReportAnswer, ReportBatch
+from modelfleet_core.wire.event import EventAnswer, EventBatch
+from modelfleet_core.wire.report import ReportAnswer, ReportBatch
 
 from ..auth.actor import DeviceCaller
 from ..auth.request_verifier import SignedRequest, sha256
@@ -33,6 +33,7 @@ from ..http.problems import body_of, status_of
 from ..http.problems import headers_of as problem_headers
 from .asgi import Asgi, Disconnected, Receive, Scope, Send, answer, headers_of, read_body
 from .board import DeviceEntry
+from .limits import check_checkin, check_events, check_reports
 from .polling import poll_s
 from .statement import digest_of, issue, still_holds
 
@@ -41,7 +42,6 @@ _log = logging.getLogger(__name__)
 POLL_HEADER: Final = "modelfleet-poll-s"
 MAX_CHECKIN: Final = 64 * 1024
 MAX_BATCH: Final = 1024 * 1024
-MAX_SLOTS: Final = 64
 PERMISSION: Final = "device"
 
 
@@ -103,12 +103,11 @@ class HotRoutes:
         controller = self._controller
         said = codec.decode(body, Checkin, what="the check-in", limit=MAX_CHECKIN)
         entry = controller.board.devices[caller.device]
-        _check_slots(said)
+        check_checkin(said)
         if said.facts is not None and said.facts != entry.row.facts:
             await controller.commits.submit(self._lanes.facts, (caller.device, said.facts))
         now = controller.clock.now()
-        controller.board.heard(entry, now, said.revision, said.slots)
-        if said.revision > controller.board.revision:
+        if said.revision > controller.board.revision and said.revision != entry.revision:
             logs.warning(
                 _log,
                 "device.revision_ahead",
@@ -116,6 +115,7 @@ class HotRoutes:
                 revision=said.revision,
                 ours=controller.board.revision,
             )
+        controller.board.heard(entry, now, said.revision, said.slots)
         return self._answer_checkin(caller, entry, headers)
 
     def _answer_checkin(self, caller: DeviceCaller, entry: DeviceEntry, headers: dict[str, str]) -> Reply:
@@ -144,8 +144,7 @@ class HotRoutes:
 
     async def _reports(self, caller: DeviceCaller, body: bytes, headers: dict[str, str]) -> Reply:
         batch = codec.decode(body, ReportBatch, what="the reports", limit=MAX_BATCH)
-        if len(batch.reports) > MAX_REPORTS:
-            raise _too_many("reports", len(batch.reports), MAX_REPORTS)
+        check_reports(batch)
         answered = await self._controller.commits.submit(self._lanes.reports, (caller.device, batch))
         metrics = self._controller.metrics.reports
         metrics.labels("accepted").inc(answered.accepted)
@@ -154,8 +153,7 @@ class HotRoutes:
 
     async def _events(self, caller: DeviceCaller, body: bytes, headers: dict[str, str]) -> Reply:
         batch = codec.decode(body, EventBatch, what="the events", limit=MAX_BATCH)
-        if len(batch.events) > MAX_EVENTS:
-            raise _too_many("events", len(batch.events), MAX_EVENTS)
+        check_events(batch)
         answered = await self._controller.commits.submit(self._lanes.events, (caller.device, batch))
         self._controller.metrics.events.inc(len(batch.events))
         return _json(answered)
@@ -192,36 +190,3 @@ def _signed(scope: Scope, headers: dict[str, str], body: bytes) -> SignedRequest
 
 def _json(value: object, headers: dict[str, str] | None = None) -> Reply:
     return Reply(200, codec.encode(value), {"content-type": "application/json", **(headers or {})})
-
-
-def _check_slots(said: Checkin) -> None:
-    texts = [said.boot_id, said.agent_version, said.outbox_epoch]
-    for slot in said.slots:
-        texts += [slot.slot, slot.state, slot.operation or "", slot.incumbent or "", slot.candidate or ""]
-        texts += [
-            slot.previous or "",
-            slot.incumbent_reference or "",
-            slot.incumbent_variant or "",
-            slot.code or "",
-        ]
-    if (
-        len(said.slots) > MAX_SLOTS
-        or any(len(text) > 256 for text in texts)
-        or not 0 <= said.revision < 1 << 62
-        or any(len(slot.reason or "") > 2000 for slot in said.slots)
-    ):
-        raise CallerError(
-            Code.BODY_INVALID,
-            "the check-in holds too many slots, a text above 256 characters or a revision out of range",
-            expected=f"at most {MAX_SLOTS} slots with plain names",
-            todo="update the agent",
-        )
-
-
-def _too_many(what: str, count: int, limit: int) -> CallerError:
-    return CallerError(
-        Code.BODY_INVALID,
-        f"{count} {what} in one request",
-        expected=f"at most {limit}",
-        todo="send them in several requests",
-    )

@@ -137,7 +137,7 @@ class Board:
     def heard(self, entry: DeviceEntry, at: datetime, revision: int, slots: tuple[SlotStatus, ...]) -> None:
         """A check-in: remembered here, saved by `take_unsaved` within a few seconds."""
         entry.last_seen = at
-        entry.revision = max(entry.revision, revision)
+        entry.revision = revision
         entry.slots = slots
         self._unsaved.add(entry.row.id)
 

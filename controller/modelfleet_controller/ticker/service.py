@@ -24,8 +24,6 @@ from .evaluation import Evaluation, evaluate
 
 log = logging.getLogger(__name__)
 
-RETENTION: Final = timedelta(days=30)
-"""Raw reports are kept this long; the sums that decide are kept for good."""
 _CLEAN_EVERY: Final = timedelta(hours=1)
 
 
@@ -63,8 +61,10 @@ class Ticker:
         if self._cleaned_at is not None and now - self._cleaned_at < _CLEAN_EVERY:
             return
         self._cleaned_at = now
+        # the sums that decide are kept for good
+        kept = timedelta(days=self._controller.settings.report_days)
         async with self._controller.database.write() as connection:
-            dropped = await TelemetryRepository(connection).drop_reports_before(now - RETENTION)
+            dropped = await TelemetryRepository(connection).drop_reports_before(now - kept)
         if dropped:
             log.info("reports_dropped", extra={"count": dropped})
 
