@@ -245,20 +245,20 @@ def speed(_: float) -> str:
     rng = Random(1)
     gate = DEFAULT_GATES[0]
     rows = []
-    began = time.perf_counter()
+    began = time.process_time()
     for device in range(1000):
         row = DeviceSum(f"dev_{device}")
         for _report in range(6):
             row = row.plus(score(gate, rng.gauss(0.0, 0.07)), 0)
         rows.append(row)
-    per_report_us = (time.perf_counter() - began) / 6000 * 1e6
+    per_report_us = (time.process_time() - began) / 6000 * 1e6
     times = []
     for _round in range(30):
-        began = time.perf_counter()
+        began = time.process_time()
         judge_rows(gate, rows, 0, Stratum.WITH_INCUMBENT, 240.0, 10, 6)
-        times.append((time.perf_counter() - began) * 1e3)
+        times.append((time.process_time() - began) * 1e3)
     return (
-        "| what | time |\n|---|---|\n"
+        "| what | processor time |\n|---|---|\n"
         f"| one score added to one device's row | {per_report_us:.0f} us |\n"
         f"| verdict of one gate over 1000 devices, median of 30 | {sorted(times)[15]:.1f} ms |"
     )
