@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from modelfleet_core.sketch.histogram import HistogramBuilder
 from modelfleet_core.wire.director import Mode
@@ -24,6 +25,9 @@ from modelfleet_core.wire.report import (
 )
 
 from ..worker.protocol import Compared
+
+MAX_AHEAD: Final = 16
+"""Windows by which the open one may lie in the future (each change of the subject moves it on by one)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Evidence:
         self.subject: Subject | None = None
         self._window: _Window | None = None
         self._next_index = 0
+        self._window_s = 0.0
 
     @property
     def pairs(self) -> int:
@@ -90,11 +95,10 @@ class Evidence:
 
     def is_due(self, now: float) -> bool:
         """Whether the open window has ended by `now` (Unix seconds)."""
-        return (
-            self._window is not None
-            and self.subject is not None
-            and _index(self.subject, now) > self._window.index
-        )
+        if self._window is None or self.subject is None:
+            return False
+        ahead = self._window.index - _index(self.subject, now)
+        return ahead < 0 or ahead > MAX_AHEAD
 
     def close_due(self, now: float, around: Surroundings) -> Report | None:
         """The report of a window that has ended by `now`; the next one is open then."""
@@ -183,7 +187,10 @@ class Evidence:
         window.incumbent_times.add(incumbent_s)
 
     def _open(self, subject: Subject, now: float) -> None:
-        index = max(_index(subject, now), self._next_index)
+        index = _index(subject, now)
+        if subject.window_s == self._window_s and self._next_index - index <= MAX_AHEAD:
+            index = max(index, self._next_index)
+        self._window_s = subject.window_s
         self._next_index = index + 1
         self._window = _Window(index)
 
