@@ -39,7 +39,7 @@ def split_frame(head: bytes, bodies: Sequence[Buffer] = ()) -> list[Buffer]:
     Raises:
         CallerError: MF-4036, head or body are beyond their limits.
     """
-    body = sum(_size(item) for item in bodies)
+    body = sum(size_of(item) for item in bodies)
     if len(head) > MAX_HEAD or body > MAX_BODY:
         raise invalid(
             f"a message has a head of {len(head)} and a body of {body} bytes",
@@ -94,7 +94,7 @@ class Channel:
         Raises:
             OSError: the other side is gone (also TimeoutError when the socket has a time-out).
         """
-        views = [memoryview(item).cast("B") for item in buffers if _size(item)]
+        views = [memoryview(item).cast("B") for item in buffers if size_of(item)]
         while views:
             sent = self._socket.sendmsg(views[:_MAX_PARTS])
             while views and sent >= len(views[0]):
@@ -136,5 +136,6 @@ class Channel:
         self._socket.close()
 
 
-def _size(item: Buffer) -> int:
+def size_of(item: Buffer) -> int:
+    """Bytes of a buffer."""
     return item.nbytes if isinstance(item, memoryview) else len(item)

@@ -9,9 +9,11 @@ from typing import Final
 
 from modelfleet_core.errors import ModelfleetError
 
-from .framing import LENGTH, Buffer, invalid
+from .framing import LENGTH, Buffer, invalid, size_of
 
 _SCRATCH: Final = 64 * 1024
+_JOINED: Final = 64 * 1024
+"""Below this a copy is cheaper than a second system call and a second wake-up of the other side."""
 
 
 class FrameStream(asyncio.BufferedProtocol):
@@ -44,6 +46,9 @@ class FrameStream(asyncio.BufferedProtocol):
         """Write buffers; nothing happens when the connection is gone."""
         transport = self.transport
         if transport is None or transport.is_closing():
+            return
+        if sum(size_of(item) for item in buffers) <= _JOINED:
+            transport.write(b"".join(buffers))
             return
         for item in buffers:
             transport.write(item)
