@@ -12,7 +12,8 @@ import pytest
 
 from modelfleet_build.child import runner
 from modelfleet_build.child.jobs import IntakeJob, Job
-from modelfleet_build.progress import Happening
+from modelfleet_build.pipeline import build
+from modelfleet_build.progress import Happening, ProgressEvent
 from modelfleet_build.report import VariantReport
 from modelfleet_build.request import MIB
 from modelfleet_core.clock import SystemClock
@@ -41,6 +42,15 @@ def refused_int8(bench: Bench, rogue: Point, deed: str, code: Code, **limits: fl
     return refused
 
 
+class ImpatientClock(SystemClock):
+    """The machine's clock, which jumps ahead when told to: so that a deadline needs no waiting."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -51,9 +61,21 @@ def _alive(pid: int) -> bool:
 
 
 def test_a_converter_that_hangs_is_killed_with_its_children(bench: Bench, rogue: Point) -> None:
-    refused = refused_int8(bench, rogue, "hang", Code.CONVERSION_TIMEOUT, convert_s=2.0)
-    assert "killed after 2 s" in refused.reason
-    told = [event.detail for event in bench.events if event.detail.startswith("grandchild")]
+    clock = ImpatientClock()
+
+    def watch(event: ProgressEvent) -> None:
+        if event.detail.startswith("grandchild"):
+            told.append(event.detail)
+            clock.ahead = 1e6
+
+    told: list[str] = []
+    request = replace(bench.request, precisions=BOTH)
+    result = build(request, watch, clock, rogue("hang"))
+    refused = result.report.classes[0].variants[-1]
+    assert refused.code == Code.CONVERSION_TIMEOUT.value
+    assert "killed after 60 s" in refused.reason
+    assert result.exit_code == 0
+    assert bench.leftovers() == ["release"]
     assert not _alive(int(told[0].split()[1]))
 
 
