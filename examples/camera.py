@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
         "--images", type=Path, required=True, help=".npz with images uint8 [n, 1, 32, 32], labels"
     )
     parser.add_argument("--rate", type=float, default=20.0, help="images a second")
-    parser.add_argument("--deadline", type=float, default=5.0, help="seconds one answer may take")
+    parser.add_argument("--deadline", type=float, default=10.0, help="seconds one answer may take")
     parser.add_argument("--status", type=Path, required=True, help="file for the counts")
     parser.add_argument("--light", type=Path, help="file that says day or night")
     return parser.parse_args()

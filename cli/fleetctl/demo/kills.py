@@ -82,7 +82,11 @@ def _completed(world: World, outcomes: dict[str, str | None], release_id: str) -
     good = all(outcome == "completed" for outcome in outcomes.values())
     if good:
         world.baseline, world.baseline_id = f"{SLOT}:{VERSION}", release_id
-    world.record.check(f"digits:{VERSION} completes in every class all the same", good, str(outcomes))
+    world.record.check(
+        f"digits:{VERSION} completes in every class all the same",
+        good,
+        ", ".join(f"{k}: {v}" for k, v in outcomes.items()),
+    )
 
 
 def _kill_in_download(world: World, hit: _Hit) -> None:

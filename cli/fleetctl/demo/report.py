@@ -28,7 +28,9 @@ class ClassRow:
         by serve.
         devices: device outcomes -> how many.
         served, failed, dropped: real requests on devices of this class while the rollout ran.
-        worst_swap_gap_ms: longest time a waiting request was not being worked on, so far; None = no swap.
+        worst_swap_gap_ms: longest time a waiting request was not being worked on, in any swap so far; None =
+        no swap.
+        gap_rose: this rollout's swaps made it longer; else they were no worse.
     """
 
     device_class: str
@@ -44,6 +46,7 @@ class ClassRow:
     failed: int
     dropped: int
     worst_swap_gap_ms: float | None
+    gap_rose: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

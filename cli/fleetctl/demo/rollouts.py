@@ -156,9 +156,10 @@ class Rollouts:
     ) -> RolloutRow:
         classes = []
         for one in view.classes:
-            total = ServeCounts()
+            total, gap_before = ServeCounts(), 0.0
             for device in self._fleet.of_class(one.device_class):
                 total = total.plus(_counts_of(device).since(before[device.name]))
+                gap_before = max(gap_before, before[device.name].worst_swap_gap_ms)
             classes.append(
                 ClassRow(
                     device_class=one.device_class,
@@ -174,6 +175,7 @@ class Rollouts:
                     failed=total.failed,
                     dropped=total.dropped,
                     worst_swap_gap_ms=total.worst_swap_gap_ms if total.swaps else None,
+                    gap_rose=total.worst_swap_gap_ms > gap_before,
                 )
             )
         return RolloutRow(

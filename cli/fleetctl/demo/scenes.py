@@ -26,9 +26,7 @@ def fleet_comes_up(world: World) -> None:
     world.fleet.enrol(token)
     seen = {device.name: device.device_class for device in operator.devices()}
     wanted = {device.name: device.spec.device_class for device in world.fleet.devices}
-    world.record.check(
-        "six agents run, two of each class", seen == wanted, ", ".join(map(str, sorted(seen.items())))
-    )
+    world.record.check("six agents run, two of each class", seen == wanted, _pairs(seen))
     overridden = {d.name for d in operator.devices() if d.facts.overridden}
     named = {device.name for device in world.fleet.devices if device.spec.architecture}
     world.record.check(
@@ -49,7 +47,7 @@ def first_release(world: World) -> None:
     paired = {metric: gates.get(metric) for metric in ("latency_p50", "disagreement")}
     told = all(verdict == "not_applicable" for verdict in paired.values())
     world.record.check(
-        "without an incumbent the paired gates are not applicable, and named so", told, f"{paired}"
+        "without an incumbent the paired gates are not applicable, and named so", told, _pairs(paired)
     )
     ready = world.eventually(lambda: world.traffic.counts().ready, READY_S)
     world.record.check("every camera gets answers", ready)
@@ -113,7 +111,7 @@ def daylight(world: World) -> None:
         sum(d.name in ran_it for d in world.fleet.of_class(one.device_class)) <= 1 for one in ran.view.classes
     )
     world.record.check(
-        "nobody outside the canary ever ran digits:1.4", ran_it <= canary and per_class, f"answers: {answers}"
+        "nobody outside the canary ever ran digits:1.4", ran_it <= canary and per_class, _pairs(answers)
     )
     _all_run(world, world.baseline_id, f"every device is back on {world.baseline}")
     world.traffic.light(Light.DAY, world.traffic.cameras)
@@ -171,5 +169,5 @@ def _all_run(world: World, release_id: str, promise: str) -> None:
     world.record.check(promise, same, _pairs(runs))
 
 
-def _pairs(values: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in values.items())
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in sorted(values.items()))

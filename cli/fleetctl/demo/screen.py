@@ -16,7 +16,7 @@ from modelfleet_core.clock import Clock
 
 from .report import ClassRow, Inferences, KillRow, RefusalRow, RolloutRow, SceneRow
 
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 170
 
 
 class Screen:
@@ -36,10 +36,11 @@ class Screen:
         )
 
     def scene(self, number: int, title: str) -> None:
-        """A new scene begins."""
+        """A new scene begins; 0 = what comes after the last."""
         self.done()
         self._console.print()
-        self._console.print(f"[bold]{number}. {escape(title)}[/bold]", highlight=False)
+        numbered = f"{number}. {title}" if number else title
+        self._console.print(f"[bold]{escape(numbered)}[/bold]", highlight=False)
 
     def say(self, text: str) -> None:
         """Something happened."""
@@ -81,8 +82,10 @@ class Screen:
     def rollouts(self, rows: Sequence[RolloutRow]) -> None:
         """The closing table."""
         table = Table(title="What happened", title_justify="left", show_lines=False, expand=False)
-        for column in ("release", "class", "stages", "outcome", "because of", "evidence", "devices"):
+        for column in ("release", "class", "stages", "outcome", "because of"):
             table.add_column(column, overflow="fold")
+        table.add_column("evidence", justify="right")
+        table.add_column("devices", overflow="fold")
         for column in ("bytes sent", "served", "failed", "worst gap"):
             table.add_column(column, justify="right")
         for rollout in rows:
@@ -98,7 +101,7 @@ class Screen:
                     f"{rollout.bytes_sent:,}" if index == 0 else "",
                     f"{row.served:,}",
                     f"{row.failed + row.dropped}",
-                    "" if row.worst_swap_gap_ms is None else f"{row.worst_swap_gap_ms:.1f} ms",
+                    _gap(row),
                     end_section=index == len(rollout.classes) - 1,
                 )
         self._console.print()
@@ -150,6 +153,13 @@ class Screen:
             self._console.print(
                 f"  [bold red]Not as said: scene {bad or '?'} ({seconds:.0f} s).[/bold red]", highlight=False
             )
+
+
+def _gap(row: ClassRow) -> str:
+    """Serve keeps the worst gap of all its swaps: where it did not rise, these ones were no worse."""
+    if row.worst_swap_gap_ms is None:
+        return ""
+    return f"{'' if row.gap_rose else '<= '}{row.worst_swap_gap_ms:.1f} ms"
 
 
 def _outcome(row: ClassRow) -> str:

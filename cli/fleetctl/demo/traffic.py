@@ -16,8 +16,8 @@ from modelfleet_core.wire import codec
 from .processes import Command, Processes, Program
 
 RATE = 20.0
-DEADLINE_S = 5.0
-"""What an application grants one answer; the restart of a killed serve must fit in it."""
+DEADLINE_S = 10.0
+"""What an application grants one answer (the SDK's default); the restart of a killed serve must fit in it."""
 
 
 class Light(StrEnum):
