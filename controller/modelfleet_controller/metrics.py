@@ -19,13 +19,13 @@ class Metrics:
         )
         self.checkins = Counter(
             "modelfleet_checkins",
-            "Check-ins by answer: statement, unchanged or refused",
+            "Check-ins by answer: statement or unchanged (refused ones count as device refusals)",
             ("answer",),
             registry=self.registry,
         )
         self.reports = Counter(
             "modelfleet_reports",
-            "Reports by what became of them: accepted, duplicate or refused",
+            "Reports by what became of them: accepted or duplicate (refused ones count as device refusals)",
             ("result",),
             registry=self.registry,
         )
@@ -39,7 +39,10 @@ class Metrics:
         self.enrolled = Counter("modelfleet_enrolments", "Devices enrolled", registry=self.registry)
         self.blob_bytes = Counter("modelfleet_blob_sent_bytes", "Bytes of blobs sent", registry=self.registry)
         self.decisions = Counter(
-            "modelfleet_decisions", "Decisions by action", ("action",), registry=self.registry
+            "modelfleet_decisions",
+            "Decisions that changed something, by action",
+            ("action",),
+            registry=self.registry,
         )
         self.tick_seconds = Histogram(
             "modelfleet_tick_seconds",

@@ -81,6 +81,9 @@ async def advance(
     if changes(evaluation, decision):
         await apply_decision(unit.connection, evaluation, decision, person=person)
         unit.reassign()
+        for made in decision.classes:
+            if made.changes:
+                controller.metrics.decisions.labels(made.action.value).inc()
         log.info("rollout_decided", extra={"rollout": rollout.id, "sentence": decision.sentence})
     return decision
 
