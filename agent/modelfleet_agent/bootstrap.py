@@ -28,7 +28,7 @@ from .lifecycle.store import VariantStore
 from .lifecycle.work import ThreadWorker, Worker
 from .outbox.reports import ReportSpool
 from .settings import Settings
-from .state.folder import Lock, prepare
+from .state.folder import Lock, prepare, sweep
 from .supervisor.launcher import DetachedServe, Launcher
 from .supervisor.loop import ControlLoop
 from .supervisor.requests import Requests
@@ -122,6 +122,7 @@ class Agent:
         self.folder = prepare(settings.state_dir)
         self._lock = Lock.acquire(self.folder.lock)
         try:
+            sweep(self.folder)
             self._compose(load(self.folder, FileKey(self.folder.key, world.entropy)))
         except BaseException:
             self._lock.release()
@@ -131,10 +132,11 @@ class Agent:
         settings, world, folder = self.settings, self._world, self.folder
         self.enrolled = enrolled
         identity = enrolled.identity
+        self._version = version()
         self.wake_loop, self.wake_courier = threading.Event(), threading.Event()
         self.clock = CorrectedClock(world.clock)
         self._facts_at = world.clock.monotonic()
-        self.board = Board(measure(settings, world.runtimes(), version()))
+        self.board = Board(measure(settings, world.runtimes(), self._version))
         client = ControllerClient(
             world.transport(identity.controller, enrolled.trust.controller_ca),
             identity.device,
@@ -180,7 +182,7 @@ class Agent:
             clock=self.clock,
             entropy=world.entropy,
             boot_id=world.entropy(8).hex(),
-            agent_version=version(),
+            agent_version=self._version,
             poll_floor_s=settings.poll_floor_s,
             arrived=self.wake_loop,
         )
@@ -193,7 +195,7 @@ class Agent:
         now = self._world.clock.monotonic()
         if now - self._facts_at > FACTS_EVERY_S:
             self._facts_at = now
-            self.board.put_facts(measure(self.settings, self._world.runtimes(), version()))
+            self.board.put_facts(measure(self.settings, self._world.runtimes(), self._version))
         seconds = self.loop.tick()
         self._status.put(self.status())
         return seconds
@@ -244,7 +246,7 @@ class Agent:
             name=identity.name,
             controller=identity.controller,
             device_class=identity.device_class,
-            agent_version=version(),
+            agent_version=self._version,
             state_dir=str(self.settings.state_dir),
             revision=director.revision,
             statement_expires_at=statement.expires_at if statement is not None else None,

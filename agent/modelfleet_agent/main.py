@@ -28,7 +28,7 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     """The whole command line."""
     root = argparse.ArgumentParser(
         prog="modelfleet-agent",
@@ -67,20 +67,24 @@ def parser() -> argparse.ArgumentParser:
     add("serve", "run the data plane until SIGTERM")
 
     status = add("status", "where this device and its slots stand")
-    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    status.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="for people or scripts"
+    )
 
     rollback = add("rollback", "take a slot back to its previous release, without a controller")
-    rollback.add_argument("slot", metavar="SLOT")
+    rollback.add_argument("slot", metavar="SLOT", help="name of the slot (= of the release)")
     rollback.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for it (default 60)")
 
     doctor = add("doctor", "look for what is wrong with this device")
-    doctor.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    doctor.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="for people or scripts"
+    )
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code."""
-    arguments = parser().parse_args(argv)
+    arguments = _parser().parse_args(argv)
     try:
         flags: dict[str, object] = {}
         if arguments.state_dir is not None:

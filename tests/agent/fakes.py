@@ -107,6 +107,7 @@ class FakeController:
     blobs: dict[str, bytes] = field(default_factory=dict)
     breaks_after: list[int] = field(default_factory=list)
     ignores_ranges: bool = False
+    tells_lengths: bool = True
     events: list[DeviceEvent] = field(default_factory=list)
     outbox: dict[str, int] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
@@ -266,7 +267,8 @@ class FakeController:
             self.bytes_sent += count
 
         if match is None or self.ignores_ranges:
-            return MemoryStream(200, {}, data, breaks, taken)
+            length = {"content-length": str(len(data))} if self.tells_lengths else {}
+            return MemoryStream(200, length, data, breaks, taken)
         start = int(match.group(1))
         if start >= len(data):
             return MemoryStream(416, {"content-range": f"bytes */{len(data)}"}, b"")

@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 PART: Final = ".part-"
 DONE: Final = ".done-"
 LONGEST_WAIT_S: Final = 60.0
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+_CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})")
+_EARLY_ENDS: Final = 3
 _SYNC_EVERY: Final = 8 * 1024 * 1024
 _RETRIED: Final = frozenset({Code.CONTROLLER_UNREACHABLE, Code.CONTROLLER_BUSY})
 
@@ -161,13 +162,20 @@ class Downloader:
 
     def _fill(self, part: _Part, bandwidth: Bandwidth) -> None:
         backoff = Backoff(self._entropy, longest_s=LONGEST_WAIT_S)
+        ended_early, furthest = 0, -1
         while part.offset < part.artifact.size:
             before = part.offset
             try:
                 self._continue(part, bandwidth)
                 if part.offset < part.artifact.size:
+                    ended_early = ended_early + 1 if part.offset <= furthest else 0
+                    furthest = max(furthest, part.offset)
                     raise unreachable(f"{part.artifact.path} ended after {part.offset} bytes")
             except WorldError as error:
+                if ended_early >= _EARLY_ENDS:
+                    # The blob itself is that short: no answer breaks off at the same byte so often.
+                    part.delete()
+                    raise wrong_length(part.artifact, part.offset) from error
                 if part.offset > before:
                     backoff.succeeded()
                 self._wait_out(error, backoff)
@@ -281,10 +289,13 @@ class _Part:
 def _goes_on(stream: Stream, part: _Part) -> bool:
     """Whether the answer continues where the file ends."""
     match = _CONTENT_RANGE.fullmatch(stream.headers.get("content-range", ""))
-    if stream.status != 206 or match is None:
+    if match is None or stream.status not in (206, 416):
         return False
-    first, last, total = (int(text) for text in match.groups())
-    return (first, last + 1, total) == (part.offset, part.artifact.size, part.artifact.size)
+    first, last, total = match.groups()
+    if int(total) != part.artifact.size:
+        part.delete()
+        raise wrong_length(part.artifact, int(total))
+    return stream.status == 206 and (int(first or 0), int(last or 0) + 1) == (part.offset, part.artifact.size)
 
 
 def _allocated(folder: Path, artifact: Artifact) -> int:

@@ -140,11 +140,16 @@ def golden_drop(record: SlotRecord, seen: Look, model: ModelActual) -> float | N
         return None
     accuracy = model.golden_right / model.golden_total
     if record.chain.incumbent is None:
-        return 100 * (seen.golden_floor - accuracy)
+        return _points(seen.golden_floor, accuracy)
     incumbent = _model(seen.slot, record.chain.incumbent.release)
     if incumbent is None or incumbent.golden_right is None or not incumbent.golden_total:
         return None
-    return 100 * (incumbent.golden_right / incumbent.golden_total - accuracy)
+    return _points(incumbent.golden_right / incumbent.golden_total, accuracy)
+
+
+def _points(before: float, after: float) -> float:
+    # Rounded: 0.90 - 0.88 are two points, not a hair more.
+    return round(100 * (before - after), 6)
 
 
 def _switching(record: SlotRecord, seen: Look) -> Verdict:

@@ -15,7 +15,7 @@ from modelfleet_agent.state.files import read_limited, write_atomic
 from modelfleet_core.clock import Clock, Entropy
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, IntegrityError, ModelfleetError
-from modelfleet_core.ids import is_digest, sha256_hex
+from modelfleet_core.ids import sha256_hex
 from modelfleet_core.lifecycle.chain import Installed
 from modelfleet_core.lifecycle.machine import State
 from modelfleet_core.release.device_class import DeviceFacts
@@ -43,6 +43,7 @@ from .download import BlobSource, Downloader, wrong_digest
 from .store import VariantStore, digest_folder
 
 _BUNDLE: Final = ".bundle"
+_MISSING: Final = frozenset({Code.NOT_FOUND, Code.BLOB_MISSING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +217,19 @@ class Preparer:
     def _verified(self, downloader: Downloader, assignment: SlotAssignment) -> Verified:
         """Bundle and manifest, from the disk or the controller, verified in either case."""
         folder = self._store.incoming(installed_of(assignment))
-        if not is_digest(assignment.bundle):
+        try:
+            bundle = self._blob(
+                downloader, assignment.bundle, folder / _BUNDLE, MAX_BUNDLE_BYTES, "the bundle"
+            )
+        except CallerError as error:
+            if error.code not in _MISSING:
+                raise
             raise IntegrityError(
                 Code.BUNDLE_MISSING,
                 f"{assignment.reference}, variant {assignment.variant}, has no signature",
                 expected="a release bundle signed by a trusted key: there is no unsigned way",
                 todo="sign the release with `fleetctl release sign` and push it again",
-            )
-        bundle = self._blob(downloader, assignment.bundle, folder / _BUNDLE, MAX_BUNDLE_BYTES, "the bundle")
+            ) from error
         # The bundle first: of an unsigned release not even the manifest is fetched.
         statement = verify_bundle(bundle, self._policy).statement
         check_assignment(statement, assignment.release, assignment.variant)

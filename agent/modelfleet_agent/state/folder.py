@@ -126,6 +126,14 @@ def prepare(root: Path) -> StateFolder:
     return folder
 
 
+def sweep(folder: StateFolder) -> None:
+    """Deletes what a write that was cut off left behind. Only for the holder of the lock."""
+    with world(f"{folder.root} cannot be cleaned"):
+        for part in (folder.root, *(folder.root / name for name in _FOLDERS)):
+            for path in part.glob("*.partial"):
+                path.unlink(missing_ok=True)
+
+
 def _version(folder: StateFolder) -> int | None:
     data = read_limited(folder.version, 64)
     if data is None:
