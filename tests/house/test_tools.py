@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.house.sources import ROOT
 from tools import relock, setup_env
+from tools.check import PARTS
 
 
 def test_common_restrictions_leave_the_lock_and_special_ones_stay() -> None:
@@ -89,3 +94,30 @@ def test_progress_counts_what_pip_says() -> None:
         assert (progress.seen, progress.what) == (2, "unpacking")
     finally:
         progress.close()
+
+
+def check(folder: Path, failing: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `tools/check.py` beside a Makefile whose targets only say their names."""
+    rules = [f"{part}:\n\t@echo this is {part}{'; false' if part == failing else ''}" for part in PARTS]
+    (folder / "Makefile").write_text("\n".join(rules) + "\n")
+    command = [sys.executable, str(ROOT / "tools" / "check.py")]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_check_ends_with_the_tests_and_tells_every_time(tmp_path: Path) -> None:
+    done = check(tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "this is test"
+    assert re.search(
+        r"all passed in \d+ s: setup \d+ s, lint \d+ s, types \d+ s, docs \d+ s, test", done.stderr
+    )
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_check_stops_where_a_part_fails(tmp_path: Path, part: str) -> None:
+    done = check(tmp_path, failing=part)
+    assert done.returncode != 0
+    assert f"make {part} failed" in done.stdout
+    assert [word for word in PARTS if f"this is {word}" in done.stdout] == list(
+        PARTS[: PARTS.index(part) + 1]
+    )
