@@ -1,8 +1,8 @@
 """The one registry of error codes. A code is never reused and never changes its meaning.
 
-Ranges: 10xx-13xx plans, files and rollout verbs; 14xx-15xx building; 16xx-17xx releases, blobs and devices at the
-controller; 20xx-22xx trust and signatures; 30xx-33xx the device's agent; 40xx serving; 50xx the world (disk,
-network, processes); 60xx command line.
+Ranges: 10xx-13xx plans, files and rollout verbs; 14xx-15xx building; 16xx-17xx releases, blobs and devices at
+the controller; 20xx-22xx trust and signatures; 30xx-33xx the device's agent; 40xx serving; 50xx the world
+(disk, network, processes); 60xx command line.
 """
 
 from __future__ import annotations
