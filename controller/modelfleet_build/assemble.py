@@ -68,7 +68,9 @@ def workspace(output: Path) -> Iterator[Workspace]:
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        root = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+        # Absolute: child processes run in folders of their own.
+        beside = output.parent.absolute()
+        root = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=beside))
     except OSError as error:
         raise _disk(output, error) from error
     try:

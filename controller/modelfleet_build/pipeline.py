@@ -110,7 +110,7 @@ def build(
     meter.plan(_STEPS_BEFORE + _STEPS_PER_VARIANT * variants + _STEPS_AFTER)
     points = registry.installed() if optimizers is None else optimizers
     with workspace(request.output) as space:
-        cache = Cache(request.cache) if request.cache is not None else None
+        cache = Cache(request.cache.absolute()) if request.cache is not None else None
         workshop = Workshop(space, request.limits, request.nice, cache, clock, meter)
         model = space.root / "model.onnx"
         facts = _intake(request, workshop, model)

@@ -161,7 +161,7 @@ def _class(name: str, known: Iterable[DeviceClass]) -> DeviceClass:
         Code.BUILD_CLASS_UNKNOWN,
         f"there is no device class {name!r}",
         expected=f"one of {', '.join(sorted(by_name))}",
-        todo=f"{hint}`fleetctl class list` shows the classes, `fleetctl class apply -f` adds one",
+        todo=f"{hint}correct --class, or add a class of your own with --class-file FILE",
     )
 
 

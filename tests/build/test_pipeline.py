@@ -238,6 +238,18 @@ def test_int8_without_calibration_is_refused_and_float_goes_on(bench: Bench) -> 
     assert reports[Precision.INT8].code == Code.CALIBRATION_MISSING.value
 
 
+def test_paths_may_be_relative(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children work in folders of their own; every path means what it means to the caller."""
+    monkeypatch.chdir(bench.folder)
+    names = ("model", "validation", "calibration", "golden", "output")
+    relative = {name: getattr(bench.request, name).relative_to(bench.folder) for name in names}
+    result = bench.build(**relative, cache=Path("cache"), precisions=(Precision.FP32, Precision.INT8))
+    assert result.exit_code == 0
+    assert result.folder == Path("out/release")
+    assert bench.leftovers() == ["release"]
+    assert any((bench.folder / "cache").iterdir())
+
+
 def test_without_a_golden_set_one_is_set_apart(bench: Bench) -> None:
     result = bench.build(golden=None)
     assert result.report.parent.golden_samples == 10
