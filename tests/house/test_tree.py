@@ -20,7 +20,7 @@ PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\s+[A-Za-z0-9
 PUBLISHED = b"MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF"
 # Homes and registries of whoever wrote a line; examples use /var/lib/modelfleet and the like.
 OF_ONE_MACHINE = re.compile(
-    rb"/(?:root|Users/\w+|home/(?!user\b|me\b)\w+)/|pypi" + rb"\.org|pythonhosted" + rb"\.org"
+    rb"/(?:root|Users/\w+|home/(?!user\b|me\b)\w+)/|pypi" + rb"\.org|(?:pythonhosted|npmjs)" + rb"\.org"
 )
 
 
