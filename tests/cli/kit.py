@@ -202,8 +202,9 @@ class FakeController:
                 found = _find(self.rollouts, lambda r: name in (r.id, r.name), name)
                 return OperationAnswer(found.id, f"{operation.verb} done")
             case ["GET", "audit"]:
-                wanted = query.get("rollout")
-                return Decisions(tuple(d for d in self.decisions if wanted in (None, d.rollout)))
+                wanted, after = query.get("rollout"), int(query.get("after", 0))
+                fitting = [d for d in self.decisions if wanted in (None, d.rollout) and d.sequence > after]
+                return Decisions(tuple(fitting[: int(query["limit"])]))
             case _:
                 raise CallerError(
                     Code.NOT_FOUND, f"no route {path}", expected="a route", todo="read the docs"

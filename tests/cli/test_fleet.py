@@ -200,6 +200,12 @@ def test_audit_list_and_verify(person: Cli) -> None:
     assert (ended.code, ended.out.split(";")[0]) == (0, "4 decisions, the chain is whole")
 
 
+def test_a_long_log_comes_page_by_page(person: Cli) -> None:
+    person.controller.decisions = _chain(2500)
+    assert json.loads(person("audit", "verify", "-o", "json").out)["decisions"] == 2500
+    assert [s.query.get("after") for s in person.controller.sent] == [None, "1000", "2000"]
+
+
 @pytest.mark.parametrize("where", range(4))
 @pytest.mark.parametrize("change", ["body", "previous", "hash", "missing", "twice"])
 def test_a_changed_log_is_found(person: Cli, where: int, change: str) -> None:

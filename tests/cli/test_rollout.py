@@ -107,8 +107,8 @@ def test_explain_shows_every_number_and_the_sentence(person: Cli) -> None:
         "latency_p95", "worse", "21.4", "%", "5", "%", "83.2", "60", "0.4", "20", "12", "2",
     ]  # fmt: skip
     assert out[gate + 2].split()[:6] == ["golden", "fine", "-1.2pt", "2pt", "1", "2"]
-    assert f"  latency_p95: {GATE.sentence}" in out
-    assert f"  golden: {GOLDEN.sentence}" in out
+    assert f"  {GATE.sentence}" in out
+    assert f"  {GOLDEN.sentence}" in out
     assert out[-1].split(maxsplit=4) == [
         "12:00:00",
         "x86-onnxruntime",
@@ -137,6 +137,13 @@ def test_plan(person: Cli) -> None:
         == PLAN.devices
     )
     assert person.controller.rollouts == []
+
+
+def test_status_says_what_is_waited_for(person: Cli) -> None:
+    waiting = replace(GATE, verdict="undecided", sentence="errors: nothing reported yet")
+    person.controller.rollouts = [rollout(class_view(gates=(waiting, GOLDEN)))]
+    out = person("rollout", "status", "ro_01").out.splitlines()
+    assert out[-1] == "x86-onnxruntime: errors: nothing reported yet"
 
 
 # create

@@ -14,6 +14,7 @@ from modelfleet_core.release.device_class import DeviceClass
 from modelfleet_core.wire.operator import (
     Classes,
     Decisions,
+    DecisionView,
     Devices,
     DeviceView,
     Operation,
@@ -33,6 +34,7 @@ from modelfleet_core.wire.operator import (
 
 CHUNK: Final = 1024 * 1024
 PAGE: Final = 500
+DECISIONS_PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,15 @@ class Api:
         return self.transport.post(f"/v1/rollouts/{_part(rollout)}/operations", operation, OperationAnswer)
 
     def decisions(self, rollout: str = "") -> Decisions:
-        """The decision log, of one rollout or of all."""
-        return self.transport.get("/v1/audit", Decisions, {"rollout": rollout} if rollout else None)
+        """The whole decision log, of one rollout or of all, page by page."""
+        params = {"limit": str(DECISIONS_PAGE)} | ({"rollout": rollout} if rollout else {})
+        found: list[DecisionView] = []
+        while True:
+            page = self.transport.get("/v1/audit", Decisions, params).items
+            found += page
+            if len(page) < DECISIONS_PAGE:
+                return Decisions(tuple(found))
+            params["after"] = str(page[-1].sequence)
 
     # trust and health
 

@@ -70,7 +70,7 @@ def class_word(view: ClassView) -> str:
     if view.stopped_in:
         text += f" in {view.stopped_in}"
     if view.stopped_by:
-        text += f" by {view.stopped_by}"
+        text += f" by {view.stopped_by.removeprefix('by_')}"
     return text
 
 

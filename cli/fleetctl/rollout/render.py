@@ -51,7 +51,7 @@ def rollouts(view: Rollouts, now: datetime) -> list[Block]:
 
 def status(view: RolloutView, now: datetime) -> list[Block]:
     """Where a rollout stands, class by class."""
-    return [*_head(view), _classes(view, now), *_troubled(view.devices)]
+    return [*_head(view), _classes(view, now), *_open_gates(view), *_troubled(view.devices)]
 
 
 def explain(view: ExplainView) -> list[Block]:
@@ -65,7 +65,7 @@ def explain(view: ExplainView) -> list[Block]:
         if c.live_answers_by_candidate:
             blocks.append(f"  live answers by the candidate: {c.live_answers_by_candidate}")
         blocks.append(_gates(c.gates))
-        blocks += [f"  {g.metric}: {g.sentence}{_aside(g)}" for g in c.gates if g.sentence]
+        blocks += [f"  {g.sentence}{_aside(g)}" for g in c.gates if g.sentence]
     blocks += _troubled(view.rollout.devices)
     rows = [
         (f"{d.at:%H:%M:%S}", d.device_class or "-", d.action, d.person, d.sentence) for d in view.decisions
@@ -155,6 +155,18 @@ def _gates(gates: tuple[GateView, ...]) -> Table:
 
 def _aside(gate: GateView) -> str:
     return f" ({gate.set_aside} devices set aside)" if gate.set_aside else ""
+
+
+def _open_gates(view: RolloutView) -> list[Block]:
+    """What a class that goes on still waits for, or is about to stop for."""
+    lines = [
+        f"{c.device_class}: {g.sentence}"
+        for c in view.classes
+        if c.outcome is None
+        for g in c.gates
+        if g.verdict in ("undecided", "worse")
+    ]
+    return ["", *lines] if lines else []
 
 
 def _troubled(devices: tuple[RolloutDevice, ...]) -> list[Block]:
