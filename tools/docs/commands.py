@@ -156,9 +156,17 @@ def _row(option: Option) -> str:
     return f"| {spelled} | {text}{' (required)' if option.required else ''} |"
 
 
+def words_of(line: str) -> list[str]:
+    """Split a command line as a shell would, without `sudo` and variables before the program."""
+    words = shlex.split(line, comments=True)
+    while words and (words[0] == "sudo" or re.fullmatch(r"[A-Za-z_]+=.*", words[0])):
+        words.pop(0)
+    return words
+
+
 def complaint(line: str, known: dict[str, Command]) -> str | None:
     """Say what is wrong with a command line of one of the programs; None when it parses."""
-    words = shlex.split(line, comments=True)
+    words = words_of(line)
     command = known[words[0].rpartition("/")[2]]
     rest = words[1:]
     while rest and command.children and not rest[0].startswith("-"):
