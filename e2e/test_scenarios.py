@@ -42,6 +42,7 @@ def test_a_release_that_answers_nan_is_rolled_back_and_no_caller_notices(fleet: 
     (one,) = ran.view.classes
     assert ran.view.outcome == "rolled_back", ran.view
     assert one.stopped_by == "errors" or "non-finite" in one.reason, one
+    assert ran.row.classes[0].live_answers_by_candidate > 0, "it never went live, so nothing was shown"
     assert incumbents(fleet) == before
     assert fleet.traffic.counts().failed == lost
 

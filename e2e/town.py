@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fleetctl.demo.builds import Job
 from fleetctl.demo.fleet import SLOT, Spec
-from fleetctl.demo.places import Models, Places, camera_program, make
+from fleetctl.demo.places import MODELS, Models, Places, camera_program, make
 from fleetctl.demo.processes import Processes
 from fleetctl.demo.rollouts import Ran, name_of, resource
 from fleetctl.demo.screen import PLAIN_WIDTH, Screen
@@ -46,8 +46,7 @@ def town(work: Path, jobs: tuple[Job, ...], specs: tuple[Spec, ...] = DEVICES) -
         error.add_note(f"logs: {places.logs}\n{shown.getvalue()[-8_000:]}")
         raise
     finally:
-        world.builds.stop()
-        processes.stop_all()
+        world.end()
 
 
 def _populate(world: World) -> None:
@@ -67,7 +66,7 @@ def install(world: World, version: str) -> Ran:
 
 def job(version: str, file: str = "") -> Job:
     """An fp32 build of one of the example models."""
-    source = EXAMPLES / (file or f"digits-{version}.onnx")
+    source = EXAMPLES / (file or MODELS[version])
     return Job(version, source, ("fp32",))
 
 

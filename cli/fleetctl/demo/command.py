@@ -113,9 +113,8 @@ def run(wanted: Wanted, clock: Clock, entropy: Entropy) -> int:
             screen.warn("interrupted")
         finally:
             screen.done()
-            world.builds.stop()
             with _deaf():
-                processes.stop_all()
+                world.end()
     if told is None:
         screen.say(f"logs are in {places.logs}")
         return INTERRUPTED

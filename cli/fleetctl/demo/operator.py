@@ -45,6 +45,10 @@ class Operator:
         self._entropy = entropy
         self._key_file = places.keys / "release.key"
 
+    def close(self) -> None:
+        """Closes the connections."""
+        self._api.transport.close()
+
     def make_keys(self) -> None:
         """What `release keygen`, `trust init` and `trust export` do: a release key outside the controller's
         folder, known to the controller, and the trust file that devices are given.

@@ -12,7 +12,7 @@ from pathlib import Path
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 
-LONGEST_WORK = 60
+LONGEST_WORK = 70
 """A Unix socket's path has at most 107 bytes, and the longest of ours adds some 40 to the work folder."""
 
 MODELS = {

@@ -83,6 +83,13 @@ class World:
         assert self._rollouts is not None, "the controller has not been started"
         return self._rollouts
 
+    def end(self) -> None:
+        """No further build begins, every process ends, every connection is closed."""
+        self.builds.stop()
+        self.processes.stop_all()
+        if self._operator is not None:
+            self._operator.close()
+
     def start_controller(self) -> None:
         """The controller runs, the release key exists outside its folder, and the trust file is written."""
         self.screen.doing("the embedded controller starts")
