@@ -17,7 +17,7 @@ import pytest
 
 from tests.house.sources import PACKAGES, ROOT, modules
 from tests.house.test_tree import documents
-from tools.docs.commands import complaint, examples, programs
+from tools.docs.commands import complaint, examples, programs, words_of
 from tools.docs.pages import stale
 
 # What else a page may tell the reader to type.
@@ -88,19 +88,15 @@ def test_every_shown_command_exists() -> None:
     known, targets = programs(), make_targets()
     wrong = []
     for command in shown():
-        words = [
-            word for word in shlex.split(command.line, comments=True) if "=" not in word.partition("-")[0]
-        ]
+        words = words_of(command.line)
         if not words:
             continue
         program = words[0].rpartition("/")[2]
-        if program == "sudo":
-            program = words[1].rpartition("/")[2]
         if program == "make":
-            wrong += [f"{command}: no target {word}" for word in words[1:] if word not in targets]
+            wanted = [word for word in words[1:] if "=" not in word]
+            wrong += [f"{command}: no target {word}" for word in wanted if word not in targets]
         elif program in known:
-            line = command.line.partition("sudo ")[2] or command.line
-            if fault := complaint(line, known):
+            if fault := complaint(command.line, known):
                 wrong.append(f"{command}: {fault}")
         elif program not in FOREIGN:
             wrong.append(f"{command}: {program} is not a command that the docs may show")
