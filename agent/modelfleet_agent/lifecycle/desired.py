@@ -46,7 +46,7 @@ def _comparing(
     answers = record.state in CANDIDATE_ANSWERS
     incumbent = chain.incumbent
     previous = chain.fallback()
-    if previous is not None and previous.release == candidate.release:
+    if previous in (candidate, incumbent) or (previous is not None and previous.release == candidate.release):
         previous = None
     if answers:
         mirror_to, share = (incumbent.release if incumbent is not None else None), assignment.reverse_share

@@ -18,7 +18,7 @@ import pytest
 from modelfleet_agent.lifecycle.journal import Journal
 from modelfleet_agent.lifecycle.log import RecordLog
 from modelfleet_core.error_codes import Code
-from modelfleet_core.lifecycle.machine import State
+from modelfleet_core.lifecycle.machine import CANDIDATE_ANSWERS, State
 from modelfleet_core.wire.director import Mode
 
 from tests.agent.device import Device, Killed, Reaper
@@ -210,6 +210,11 @@ def check(device: Device, story: Story) -> None:
     for installed in (chain.incumbent, chain.previous):
         if installed is not None:
             assert (device.agent.folder.store / f"{installed.release}.{installed.variant}").is_dir()
+    if chain.candidate is not None and device.record.state not in {*CANDIDATE_ANSWERS, State.ROLLING_BACK}:
+        assert device.serve.active.get("digits") != chain.candidate.release
+    for row in device.serve.rows.values():
+        for ref in (row.incumbent, row.candidate, row.previous):
+            assert ref is None or Path(ref.folder).is_dir()
 
 
 def finish(device: Device, story: Story) -> None:

@@ -777,6 +777,27 @@ def test_a_serve_of_another_protocol_is_drained_and_replaced(
     assert device.agent.loop.actual is not None
 
 
+def test_nothing_is_deleted_that_serve_may_still_load(device: Device) -> None:
+    commit(device, "1.0", "op-1")
+    two = put(device, "1.1")
+    device.controller.assign(two.assignment("op-2"))
+    device.until_state(State.SHADOWING)
+    device.controller.reassign(mode=Mode.WITHDRAWN)
+    device.agent.courier.round()
+    device.clock.advance(2)
+    device.agent.courier.round()
+    device.agent.tick()
+    device.agent.tick()  # serve has gone back
+    assert device.record.state is State.CLEANING
+    device.serve.running = device.launcher.works = False
+    for _ in range(5):
+        device.round()
+    assert [name for name in device.folders() if two.id in name]
+    device.launcher.works = True
+    device.settle()
+    assert not [name for name in device.folders() if two.id in name]
+
+
 # Crash-loops of the agent itself.
 
 
