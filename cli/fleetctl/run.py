@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Sequence
 from typing import Final
 
+import typer
+
 from fleetctl.app import App
 from fleetctl.cli import command
 from fleetctl.terminal import Terminal
@@ -19,19 +21,24 @@ INTERRUPTED: Final = 130
 def run(arguments: Sequence[str], app: App) -> int:
     """The exit code of `fleetctl ARGUMENTS`."""
     try:
-        command().main(args=list(arguments), prog_name="fleetctl", obj=app)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else FAILED
+        ended = command().main(args=list(arguments), prog_name="fleetctl", standalone_mode=False, obj=app)
     except ModelfleetError as error:
         tell(error, app.terminal, verbose=_verbose(arguments))
         return FAILED
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has gone (`| head`): nothing is left to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), app.terminal.stdout.fileno())
         return FAILED
-    return 0
+    except Exception as error:
+        # Wrong usage: typer's own errors show themselves; their classes are private to it.
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if not callable(show) or not isinstance(code, int):
+            raise
+        show()
+        return code
+    return ended if isinstance(ended, int) else 0
 
 
 def tell(error: ModelfleetError, terminal: Terminal, *, verbose: bool) -> None:
