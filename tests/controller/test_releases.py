@@ -17,9 +17,9 @@ from .kit import RELEASE_KEY, Built, Rig, build, in_loop, problem, rig
 CLASSES = ("x86-onnxruntime", "arm-litert")
 
 
-def with_bundle(built: Built, variant: str, files: dict[str, str]) -> Built:
-    """The release with another, validly signed bundle for one variant."""
-    data = sign_bundle(build_statement(variant, files, built.id), RELEASE_KEY)
+def with_bundle(built: Built, variant: str, files: dict[str, str], *, says: str = "") -> Built:
+    """The release with another, validly signed bundle for one variant (which `says` it is for)."""
+    data = sign_bundle(build_statement(says or variant, files, built.id), RELEASE_KEY)
     push = replace(built.push, bundles={**built.push.bundles, variant: hashlib.sha256(data).hexdigest()})
     return replace(built, push=push, blobs=(*built.blobs, data))
 
@@ -112,6 +112,13 @@ async def test_bundle_and_manifest_must_agree_on_every_file(tmp_path: Path) -> N
 
 
 @in_loop
+async def test_a_manifest_that_lies_about_a_size_is_refused(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        await one.trust_release_key()
+        assert "model.bin has" in await refused(one, build(size_error=1))
+
+
+@in_loop
 async def test_a_bundle_of_another_variant_or_release_does_not_pass(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         await one.trust_release_key()
@@ -119,6 +126,8 @@ async def test_a_bundle_of_another_variant_or_release_does_not_pass(tmp_path: Pa
         first, second = sorted(built.push.bundles)
         swapped = {first: built.push.bundles[second], second: built.push.bundles[first]}
         await refused(one, replace(built, push=replace(built.push, bundles=swapped)))
+        other = with_bundle(built, first, listed(built, first), says=second)
+        assert second in await refused(one, other)
         older = build(classes=CLASSES, version="0.9")
         stale = replace(built, push=replace(built.push, bundles=older.push.bundles))
         await refused(one, replace(stale, blobs=(*built.blobs, *older.blobs)))

@@ -179,6 +179,11 @@ async def test_events_count_once_and_in_order(tmp_path: Path) -> None:
         assert answer.through == through + 2
         assert await outcome(fleet, sim) == "committed"
         assert one.controller.board.outcome(device.id, assignment.rollout or "") is DeviceOutcome.COMMITTED
+        # what was acknowledged and what is new in one batch
+        answer = await device.tell(
+            event(through + 2, EventKind.COMMITTED), event(through + 3, EventKind.ALARM)
+        )
+        assert answer.through == through + 3
         # a lost outbox starts a new epoch
         device.epoch = "e2"
         answer = await device.tell(event(1, EventKind.ROLLED_BACK))
