@@ -273,7 +273,8 @@ class FakeController:
         if start >= len(data):
             return MemoryStream(416, {"content-range": f"bytes */{len(data)}"}, b"")
         content_range = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        return MemoryStream(206, {"content-range": content_range}, data[start:], breaks, taken)
+        headers = {"content-range": content_range, "content-length": str(len(data) - start)}
+        return MemoryStream(206, headers, data[start:], breaks, taken)
 
     def assign(self, *assignments: SlotAssignment) -> None:
         """What the device shall run from now on."""

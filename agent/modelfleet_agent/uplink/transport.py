@@ -110,6 +110,10 @@ class HttpTransport:
             num_pools=1, maxsize=4, ssl_context=context, timeout=timeout, retries=False
         )
 
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._pool.clear()
+
     def send(self, request: Outgoing, *, limit: int = MAX_ANSWER) -> Answer:
         """See `Transport.send`."""
         with self.open(request) as stream:
