@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from modelfleet_agent.uplink.backoff import LONGEST_S
 from modelfleet_controller.audit.service import broken_at
+from modelfleet_controller.ticker.evaluation import RETURN
 from modelfleet_core.wire import codec
 from modelfleet_core.wire.operator import Decisions
 
@@ -181,6 +183,51 @@ async def test_a_restart_in_the_middle_changes_nothing(tmp_path: Path) -> None:
                     await chain(again)
                     break
     assert outcomes[0] == outcomes[1]
+
+
+@in_loop
+async def test_the_controllers_own_absence_is_not_the_devices_silence(tmp_path: Path) -> None:
+    """It was killed in the middle of a stage and came back an hour (360 windows) later."""
+    async with rig(tmp_path) as one:
+        fleet = await started(one, "1.0", "1.1", count=3)
+        await installed(fleet)
+        await fleet.create("digits:1.1")
+        await fleet.run("digits-1-1", 60, until="canary")
+        await fleet.step()
+        clock, token = one.clock, one.token
+    clock.advance(3600.0)
+    async with rig(tmp_path, clock, token=token) as again:
+        fleet.move(again)
+        for _ in range(20):
+            clock.advance(10.0)  # devices come back when their backoff lets them
+            await again.application.ticker.tick()
+        view = await fleet.view("digits-1-1")
+        assert (view.state, view.outcome) == ("running", None), view.reason
+        view = await fleet.run("digits-1-1", 100)
+        assert view.outcome == "completed", view.reason
+
+
+@in_loop
+async def test_devices_that_do_not_come_back_after_the_controllers_absence_are_silent(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        fleet = await started(one, "1.0", "1.1", count=3)
+        await installed(fleet)
+        await fleet.create("digits:1.1")
+        await fleet.run("digits-1-1", 60, until="canary")
+        await fleet.step()
+        clock, token = one.clock, one.token
+    clock.advance(3600.0)
+    async with rig(tmp_path, clock, token=token) as again:
+        fleet.move(again)
+        for sim in fleet.sims:
+            sim.alive = not sim.serves(identity("1.1"))
+        view = await fleet.run("digits-1-1", 250)
+        assert view.outcome in ("rolled_back", "held", "partial"), view.reason
+        assert any("silence" in item.reason for item in view.classes)
+
+
+def test_the_controller_waits_as_long_as_a_device_may_stay_away() -> None:
+    assert RETURN.total_seconds() >= LONGEST_S
 
 
 async def story(fleet: Fleet) -> list[tuple[object, ...]]:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import io
 import json
 import os
+import ssl
 import stat
+from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from modelfleet_controller.bootstrap import serve
 from modelfleet_controller.main import main
+from modelfleet_controller.settings import Settings
 from modelfleet_core.clock import SystemClock
 from modelfleet_core.ids import device_id
 from modelfleet_core.trust.director import check_statement
@@ -24,7 +36,7 @@ from modelfleet_core.wire.checkin import Checkin, CheckinAnswer
 from modelfleet_core.wire.enroll import EnrollRequest
 from modelfleet_core.wire.operator import TrustView
 
-from .kit import RELEASE_KEY, X86, build
+from .kit import RELEASE_KEY, X86, Counting, build, in_loop
 from e2e.support import Process, ProcessDied
 
 pytestmark = pytest.mark.server
@@ -165,6 +177,56 @@ def test_wrong_settings_end_with_what_to_do(tmp_path: Path) -> None:
     assert "--tls-certificate" in said
     with controller(tmp_path, "--poll-s", "never") as process:
         assert "MF-1662" in refusal(process)
+
+
+def test_a_data_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file is in the way")
+    with controller(tmp_path) as process:
+        said = refusal(process)
+    assert "MF-1662" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "data").read_text() == "a file is in the way"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "controller.test")])
+    now = SystemClock().now()
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "tls.pem", folder / "tls.key"
+    paths[0].write_bytes(made.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
+
+
+@in_loop
+async def test_tls(tmp_path: Path) -> None:
+    public, private = certificate(tmp_path)
+    where = {"tls_certificate": public, "tls_key": private, "listen": "127.0.0.1:0"}
+    stop, out = asyncio.Event(), io.StringIO()
+    settings = Settings(tmp_path / "data", **where)  # type: ignore[arg-type] # each key has its field's type
+    serving = asyncio.create_task(serve(settings, SystemClock(), Counting(), out, stop))
+    while not out.getvalue():
+        await asyncio.sleep(0.01)
+        assert not serving.done()
+    url = json.loads(out.getvalue())["ready"]["url"]
+    assert url.startswith("https://127.0.0.1:")
+    context = ssl.create_default_context(cafile=str(public))
+    async with httpx.AsyncClient(verify=context, base_url=url, timeout=20) as http:
+        assert (await http.get("/livez")).text == "ok\n"
+    stop.set()
+    await serving
 
 
 def test_migrate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
