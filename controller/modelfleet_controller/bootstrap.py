@@ -65,8 +65,8 @@ class Application:
     asgi: Asgi
     ticker: Ticker
     admin_token: str | None
-    _tasks: list[asyncio.Task[None]]
-    _stopping: asyncio.Event
+    tasks: list[asyncio.Task[None]]
+    stopping: asyncio.Event
 
     async def flush(self) -> None:
         """Saves what devices said since the last time."""
@@ -83,9 +83,9 @@ class Application:
 
     async def close(self) -> None:
         """Ends the tasks, writes what is waiting, closes the database."""
-        self._stopping.set()
+        self.stopping.set()
         self.controller.commits.close()
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self.tasks)
         with contextlib.suppress(ModelfleetError):
             await self.flush()
         await self.controller.database.close()
@@ -101,7 +101,7 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
         CallerError: MF-1660, a schema this program does not know.
         WorldError: the disk is full or the data directory cannot be used.
     """
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_data(settings.data)
     upgraded = await asyncio.to_thread(upgrade, settings.data / DATABASE)
     _tell_upgrade(upgraded)
     director = load_or_make(settings.data / DIRECTOR_KEY)
@@ -124,6 +124,7 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
             board=board,
             commits=commits,
             metrics=Metrics(),
+            started_at=clock.now(),
         )
         asgi = build_asgi(controller, _lanes(controller), version("modelfleet"))
     except BaseException:
@@ -132,11 +133,11 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
     stopping = asyncio.Event()
     ticker = Ticker(controller)
     application = Application(controller, asgi, ticker, admin_token, [], stopping)
-    application._tasks.append(asyncio.create_task(commits.run()))
+    application.tasks.append(asyncio.create_task(commits.run()))
     if run:
         beat = _tick(controller, ticker)
-        application._tasks.append(asyncio.create_task(_every(settings.tick_s, stopping, "tick", beat)))
-        application._tasks.append(asyncio.create_task(_every(FLUSH_S, stopping, "flush", application.flush)))
+        application.tasks.append(asyncio.create_task(_every(settings.tick_s, stopping, "tick", beat)))
+        application.tasks.append(asyncio.create_task(_every(FLUSH_S, stopping, "flush", application.flush)))
     return application
 
 
@@ -206,14 +207,32 @@ def _tell_upgrade(upgraded: Upgraded) -> None:
 # -------------------------------------------------------------------------------------------- serving
 
 
+def make_data(data: Path) -> None:
+    """Makes the data directory, readable by its owner alone.
+
+    Raises:
+        CallerError: MF-1662, it cannot be made or written.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data / LOCK).touch()
+    except OSError as error:
+        raise CallerError(
+            Code.SETTINGS_INVALID,
+            f"the data directory {data} cannot be used: {os.strerror(error.errno or 0)}",
+            expected="a folder that can be made and written",
+            todo="correct --data, or the rights on the folder",
+        ) from error
+
+
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
     """Keeps a second controller off the data directory (two of them would both decide).
 
     Raises:
-        CallerError: MF-1663.
+        CallerError: MF-1663; MF-1662, as `make_data`.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_data(data)
     with (data / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

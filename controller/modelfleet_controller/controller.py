@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from modelfleet_core.clock import Clock, Entropy
 from modelfleet_core.trust.keys import Ed25519Private
@@ -25,6 +26,7 @@ class Controller:
         director: signs statements and times.
         board: the in-memory snapshot that hot routes answer from.
         commits: durable writes of hot routes, in groups.
+        started_at: since when it listens; aware.
     """
 
     settings: Settings
@@ -38,3 +40,4 @@ class Controller:
     board: Board
     commits: GroupCommit
     metrics: Metrics
+    started_at: datetime

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(settings: Settings) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it talks while it is imported
     from .bootstrap import serve
 
     stop = asyncio.Event()

@@ -187,7 +187,7 @@ async def test_a_restart_in_the_middle_changes_nothing(tmp_path: Path) -> None:
 
 @in_loop
 async def test_the_controllers_own_absence_is_not_the_devices_silence(tmp_path: Path) -> None:
-    """It was killed in the middle of a stage and came back an hour (360 windows) later."""
+    """It was killed in the middle of a stage and came back 20 windows later."""
     async with rig(tmp_path) as one:
         fleet = await started(one, "1.0", "1.1", count=3)
         await installed(fleet)
@@ -195,10 +195,10 @@ async def test_the_controllers_own_absence_is_not_the_devices_silence(tmp_path: 
         await fleet.run("digits-1-1", 60, until="canary")
         await fleet.step()
         clock, token = one.clock, one.token
-    clock.advance(3600.0)
+    clock.advance(200.0)
     async with rig(tmp_path, clock, token=token) as again:
         fleet.move(again)
-        for _ in range(20):
+        for _ in range(10):
             clock.advance(10.0)  # devices come back when their backoff lets them
             await again.application.ticker.tick()
         view = await fleet.view("digits-1-1")
@@ -216,7 +216,7 @@ async def test_devices_that_do_not_come_back_after_the_controllers_absence_are_s
         await fleet.run("digits-1-1", 60, until="canary")
         await fleet.step()
         clock, token = one.clock, one.token
-    clock.advance(3600.0)
+    clock.advance(200.0)
     async with rig(tmp_path, clock, token=token) as again:
         fleet.move(again)
         for sim in fleet.sims:

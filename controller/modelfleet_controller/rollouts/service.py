@@ -89,7 +89,9 @@ class RolloutService:
     async def _view(self, connection: Connection, rollout: StoredRollout, *, devices: bool) -> RolloutView:
         controller = self._controller
         now = controller.clock.now()
-        evaluation = await evaluate(connection, controller.board, rollout, now, controller.settings.poll_s)
+        evaluation = await evaluate(
+            connection, controller.board, rollout, now, controller.settings.poll_s, controller.started_at
+        )
         names = {entry.row.id: entry.row.name for entry in controller.board.devices.values()}
         return views.view(evaluation, names, devices=devices)
 

@@ -90,8 +90,16 @@ class StoredDevice:
     golden_right: int | None = None
     golden_incumbent_right: int | None = None
 
-    def heartbeat(self, stage: int, last_seen: datetime | None = None) -> Heartbeat:
-        """What the silence gate needs, as that stage sees it; `last_seen`: its last check-in."""
+    def heartbeat(
+        self, stage: int, last_seen: datetime | None = None, listened_since: datetime | None = None
+    ) -> Heartbeat:
+        """What the silence gate needs, as that stage sees it.
+
+        Args:
+            stage: index of the stage.
+            last_seen: the device's last check-in.
+            listened_since: since when the controller could have heard it.
+        """
         return Heartbeat(
             device=self.device_id,
             accepted_at=self.accepted_at,
@@ -99,6 +107,7 @@ class StoredDevice:
             stage_reports=self.stage_reports if self.stage == stage else 0,
             stratum=self.stratum,
             last_contact_at=last_seen,
+            listened_since=listened_since,
         )
 
     def golden(self) -> GoldenResult | None:

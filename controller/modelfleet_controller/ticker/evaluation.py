@@ -24,6 +24,9 @@ from .members import RECENT, Member, counts_of, members_of
 
 _SILENT_POLLS = 3
 
+RETURN = timedelta(minutes=5)
+"""Within that time a device that could not reach the controller has tried again (the agent's longest wait)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -42,7 +45,12 @@ class Evaluation:
 
 
 async def evaluate(
-    connection: Connection, board: Board, rollout: StoredRollout, now: datetime, poll_s: float
+    connection: Connection,
+    board: Board,
+    rollout: StoredRollout,
+    now: datetime,
+    poll_s: float,
+    started_at: datetime,
 ) -> Evaluation:
     """Loads and judges one rollout.
 
@@ -52,6 +60,7 @@ async def evaluate(
         rollout: its row.
         now: the one instant of this evaluation.
         poll_s: the base poll interval: how often devices outside of rollouts are heard of.
+        started_at: since when this controller listens.
     """
     rollouts = RolloutRepository(connection)
     release = board.releases[rollout.release_id]
@@ -62,13 +71,20 @@ async def evaluate(
     members = members_of(board, rollout, release)
     gate = rollout.plan.gate(Metric.SILENCE) or SILENCE_GATE
     seen = {device: entry.last_seen for device, entry in board.devices.items()}
+    beats = {
+        row.device_id: row.heartbeat(
+            stored.stage, seen.get(row.device_id), _listened_since(seen.get(row.device_id), started_at)
+        )
+        for row in rows.values()
+        if (stored := classes.get(row.device_class)) is not None
+    }
     silent = frozenset(
         row.device_id
         for row in rows.values()
         if (stored := classes.get(row.device_class)) is not None
         and not stored.state.ended
         and silent_windows(
-            row.heartbeat(stored.stage, seen.get(row.device_id)),
+            beats[row.device_id],
             gate.missed,
             rollout.plan.window_s,
             stored.stage_started_at,
@@ -92,11 +108,7 @@ async def evaluate(
             device_class=name,
             sums=sums.get(name, {}),
             golden=tuple(golden),
-            heartbeats=tuple(
-                row.heartbeat(stored.stage, seen.get(row.device_id))
-                for row in mine
-                if row.outcome not in GONE
-            ),
+            heartbeats=tuple(beats[row.device_id] for row in mine if row.outcome not in GONE),
             silence_rate=_silence_rate(board, name, rows, gate, rollout.plan, poll_s, now),
             expected_offline=device_class is not None and device_class.expected_offline,
         )
@@ -116,6 +128,12 @@ async def evaluate(
     return Evaluation(
         rollout, release, classes, cutoffs, members, rows, silent, progress_all, evidence, verdicts
     )
+
+
+def _listened_since(last_seen: datetime | None, started_at: datetime) -> datetime:
+    """From when on a device can be silent: the controller listens, and the device had time to come back."""
+    back = last_seen is not None and last_seen >= started_at
+    return started_at if back else started_at + RETURN
 
 
 def _silence_rate(

@@ -1,6 +1,7 @@
 """The clockwork: looks at every active rollout, lets the engine decide, applies what changes.
 
-It keeps nothing in memory between ticks, so a restart in the middle changes nothing. A rollout is first
+It keeps nothing in memory between ticks, so a restart in the middle changes nothing; that the controller was
+away is not held against devices which could not be heard (`started_at`). A rollout is first
 looked at in a read transaction; only when something changes is it evaluated again inside the write
 transaction that applies it.
 """
@@ -50,7 +51,7 @@ class Ticker:
         controller = self._controller
         async with controller.database.read() as connection:
             evaluation = await evaluate(
-                connection, controller.board, rollout, now, controller.settings.poll_s
+                connection, controller.board, rollout, now, controller.settings.poll_s, controller.started_at
             )
         if not changes(evaluation, _decide(evaluation, now)):
             return
@@ -76,7 +77,9 @@ async def advance(
     rollout = await RolloutRepository(unit.connection).find(rollout_id)
     if rollout is None or rollout.finished_at is not None:
         return None
-    evaluation = await evaluate(unit.connection, controller.board, rollout, now, controller.settings.poll_s)
+    evaluation = await evaluate(
+        unit.connection, controller.board, rollout, now, controller.settings.poll_s, controller.started_at
+    )
     decision = _decide(evaluation, now)
     if changes(evaluation, decision):
         await apply_decision(unit.connection, evaluation, decision, person=person)

@@ -122,6 +122,8 @@ class Heartbeat:
         stage_reports: windows it reported in the current stage, in whatever mode, also with n = 0.
         last_contact_at: last sign of life of any kind, such as a check-in. It counts until the first report:
             a device that fetches a large variant over a thin line has nothing to report; aware.
+        listened_since: since when the controller has been there to hear the device; what it missed while it
+            was away itself is nobody's silence; None = always; aware.
     """
 
     device: str
@@ -130,6 +132,7 @@ class Heartbeat:
     stage_reports: int = 0
     stratum: Stratum = Stratum.WITH_INCUMBENT
     last_contact_at: datetime | None = None
+    listened_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

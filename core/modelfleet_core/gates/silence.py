@@ -28,14 +28,16 @@ def silent_windows(
     """How many windows of this stage the device has been silent for, up to now; 0 = not silent.
 
     Counts the windows that have passed whole since the last one reported (before the first report: since
-    acceptance or the last contact), without the first `after_missed` - 1 of them, and none that began before
-    the stage.
+    acceptance or the last contact), without the first `after_missed` - 1 of them, none that began before the
+    stage, and none that passed while the controller was not there to listen.
     """
     if beat.last_report_at is None or beat.last_report_at < beat.accepted_at:
         contact = beat.accepted_at if beat.last_contact_at is None else beat.last_contact_at
         since_s = (now - max(beat.accepted_at, contact)).total_seconds()
     else:
         since_s = (now - beat.last_report_at).total_seconds() - window_s
+    if beat.listened_since is not None:
+        since_s = min(since_s, (now - beat.listened_since).total_seconds())
     missed = math.floor(since_s / window_s)
     in_stage = math.floor((now - stage_started_at).total_seconds() / window_s)
     return max(0, min(missed - after_missed + 1, in_stage))

@@ -385,6 +385,19 @@ def test_a_device_that_still_fetches_is_not_silent_while_it_checks_in() -> None:
     assert silent_windows(early, 3, 300.0, START, START + timedelta(minutes=14)) == 0
 
 
+def test_what_nobody_could_hear_is_no_silence() -> None:
+    """The controller was away for five hours: from its return on, the device has its three windows again."""
+    back = START + timedelta(hours=5)
+    for beat in (Heartbeat("a", START, START), Heartbeat("a", START), Heartbeat("a", START, None, 0)):
+        assert silent_windows(beat, 3, 300.0, START, back) > 50
+        heard = replace(beat, listened_since=back)
+        assert silent_windows(heard, 3, 300.0, START, back) == 0
+        assert silent_windows(heard, 3, 300.0, START, back + timedelta(minutes=14)) == 0
+        assert silent_windows(heard, 3, 300.0, START, back + timedelta(minutes=15)) == 1
+    later = replace(Heartbeat("a", back, back), listened_since=START)  # takes nothing from what was heard
+    assert silent_windows(later, 3, 300.0, START, back + timedelta(minutes=20)) == 1
+
+
 def test_silence_before_the_stage_does_not_count_in_it() -> None:
     beat = Heartbeat("a", START, START)
     began = START + timedelta(minutes=100)
