@@ -8,6 +8,7 @@ from sqlalchemy.engine import Row
 from modelfleet_core.wire.operator import DecisionView
 
 from ..db.database import Connection
+from ..db.rows import values_of
 from .tables import DECISION
 
 
@@ -50,5 +51,5 @@ class AuditRepository:
 
 
 def _decision(row: Row[tuple[object, ...]]) -> DecisionView:
-    fields = dict(row._mapping)
+    fields = values_of(row)
     return DecisionView(rollout=fields.pop("rollout_id"), **fields)

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Row
 from modelfleet_core.wire.operator import Scope
 
 from ..db.database import Connection
+from ..db.rows import values_of
 from .tables import TOKEN
 
 
@@ -81,6 +82,6 @@ class TokenRepository:
 
 
 def _token(row: Row[tuple[object, ...]]) -> Token:
-    fields = dict(row._mapping)
+    fields = values_of(row)
     scope = fields.pop("scope")
     return Token(scope=None if scope is None else Scope(scope), **fields)

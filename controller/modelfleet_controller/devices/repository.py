@@ -14,6 +14,7 @@ from modelfleet_core.wire.checkin import SlotStatus
 
 from ..db.database import Connection
 from ..db.dialect import upsert
+from ..db.rows import values_of
 from .tables import DEVICE, DEVICE_CLASS, DEVICE_LABEL, DEVICE_STATUS
 
 _MANY = 500
@@ -195,6 +196,6 @@ class DeviceRepository:
 
 
 def _device(row: Row[tuple[object, ...]], labels: Mapping[str, str]) -> DeviceRow:
-    fields = dict(row._mapping)
+    fields = values_of(row)
     fields["allow_override"] = bool(fields["allow_override"])
     return DeviceRow(labels=labels, **fields)

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Row
 from modelfleet_core.release.manifest import Manifest
 
 from ..db.database import Connection
+from ..db.rows import values_of
 from .tables import RELEASE
 
 
@@ -62,4 +63,4 @@ class ReleaseRepository:
 
 
 def _release(row: Row[tuple[object, ...]]) -> StoredRelease:
-    return StoredRelease(**row._mapping)
+    return StoredRelease(**values_of(row))

@@ -19,6 +19,7 @@ from modelfleet_core.wire import codec
 
 from ..db.database import Connection
 from ..db.dialect import insert_new, upsert
+from ..db.rows import values_of
 from .stored import StoredClass, StoredDevice, StoredRollout
 from .tables import BASELINE, OPERATION, ROLLOUT, ROLLOUT_CLASS, ROLLOUT_DEVICE, ROLLOUT_STAGE
 
@@ -58,7 +59,7 @@ class RolloutRepository:
             .limit(1)
         )
         row = rows.one_or_none()
-        return None if row is None else StoredRollout(**row._mapping)
+        return None if row is None else StoredRollout(**values_of(row))
 
     async def active(self) -> list[StoredRollout]:
         """Those that have not ended, oldest first."""
@@ -67,7 +68,7 @@ class RolloutRepository:
             .where(ROLLOUT.c.finished_at.is_(None))
             .order_by(ROLLOUT.c.created_at, ROLLOUT.c.id)
         )
-        return [StoredRollout(**row._mapping) for row in rows]
+        return [StoredRollout(**values_of(row)) for row in rows]
 
     async def unsettled(self) -> list[StoredRollout]:
         """Ended ones in which devices still are on the way, or have to come back from."""
@@ -107,12 +108,12 @@ class RolloutRepository:
             )
             .order_by(ROLLOUT.c.created_at, ROLLOUT.c.id)
         )
-        return [StoredRollout(**row._mapping) for row in rows]
+        return [StoredRollout(**values_of(row)) for row in rows]
 
     async def newest(self, limit: int) -> list[StoredRollout]:
         """The newest first."""
         rows = await self._connection.execute(select(ROLLOUT).order_by(ROLLOUT.c.id.desc()).limit(limit))
-        return [StoredRollout(**row._mapping) for row in rows]
+        return [StoredRollout(**values_of(row)) for row in rows]
 
     # ---------------------------------------------------------------- classes and stages
 
@@ -320,18 +321,14 @@ def _values(stored: StoredRollout | StoredClass | StoredDevice) -> dict[str, Any
 
 
 def _class(row: Row[Any]) -> StoredClass:
-    values = dict(row._mapping)
-    return StoredClass(**{**values, "state": ClassState(values["state"])})
+    values = values_of(row)
+    values["state"] = ClassState(values["state"])
+    return StoredClass(**values)
 
 
 def _device(row: Row[Any]) -> StoredDevice:
-    values = dict(row._mapping)
-    hard = values["hard"]
-    return StoredDevice(
-        **{
-            **values,
-            "stratum": Stratum(values["stratum"]),
-            "outcome": DeviceOutcome(values["outcome"]),
-            "hard": None if hard is None else HardStopKind(hard),
-        }
-    )
+    values = values_of(row)
+    values["stratum"] = Stratum(values["stratum"])
+    values["outcome"] = DeviceOutcome(values["outcome"])
+    values["hard"] = None if values["hard"] is None else HardStopKind(values["hard"])
+    return StoredDevice(**values)

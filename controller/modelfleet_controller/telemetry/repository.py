@@ -17,6 +17,7 @@ from modelfleet_core.wire.report import Report
 
 from ..db.database import Connection
 from ..db.dialect import insert_new, upsert
+from ..db.rows import values_of
 from ..devices.tables import DEVICE_OUTBOX
 from ..rollouts.stored import StoredRollout
 from ..rollouts.tables import ROLLOUT
@@ -37,7 +38,7 @@ class TelemetryRepository:
         row = (
             await self._connection.execute(select(ROLLOUT).where(ROLLOUT.c.operation == operation))
         ).one_or_none()
-        return None if row is None else StoredRollout(**row._mapping)
+        return None if row is None else StoredRollout(**values_of(row))
 
     async def add_report(
         self, device_id: str, rollout_id: str, stage: int, received_at: datetime, report: Report
