@@ -25,7 +25,7 @@ from .members import RECENT, Member, counts_of, members_of
 _SILENT_POLLS = 3
 
 RETURN = timedelta(minutes=5)
-"""Within that time a device that could not reach the controller has tried again (the agent's longest wait)."""
+"""After that a device that could not reach the controller has tried again: the agent's longest wait."""
 
 
 @dataclass(frozen=True, slots=True)
