@@ -34,6 +34,7 @@ from .supervisor.loop import ControlLoop
 from .supervisor.requests import Requests
 from .supervisor.serve_link import ServeLink, ServePort
 from .supervisor.status import OutboxView, ServeView, StatusFile, StatusView, slot_view
+from .supervisor.wakeup import Wakeup
 from .uplink.client import ControllerClient, CorrectedClock
 from .uplink.courier import Courier
 from .uplink.director import Director
@@ -133,7 +134,7 @@ class Agent:
         self.enrolled = enrolled
         identity = enrolled.identity
         self._version = version()
-        self.wake_loop, self.wake_courier = threading.Event(), threading.Event()
+        self.wake_loop, self.wake_courier = Wakeup(), threading.Event()
         self.clock = CorrectedClock(world.clock)
         self._facts_at = world.clock.monotonic()
         self.board = Board(measure(settings, world.runtimes(), self._version))
@@ -184,7 +185,7 @@ class Agent:
             boot_id=world.entropy(8).hex(),
             agent_version=self._version,
             poll_floor_s=settings.poll_floor_s,
-            arrived=self.wake_loop,
+            arrived=self.wake_loop.set,
         )
         self._status = StatusFile(folder.status, world.clock)
         if self.journal.damaged:
@@ -208,8 +209,7 @@ class Agent:
         gc.freeze()
         while not stop.is_set():
             seconds = self.tick()
-            self.wake_loop.wait(seconds)
-            self.wake_loop.clear()
+            self.wake_loop.wait(seconds, self.link.fileno())
         self.wake_courier.set()
         courier.join(timeout=5.0)
         self.close()

@@ -135,8 +135,9 @@ def _supervise(settings: Settings) -> int:
     agent = Agent(settings, real_world(settings))
 
     def end(*_: object) -> None:
-        stop.set()
-        agent.wake_loop.set()
+        if not stop.is_set():
+            stop.set()
+            agent.wake_loop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)

@@ -121,6 +121,9 @@ class FakeServe:
         self.drains += 1
         self.running = False
 
+    def fileno(self) -> int | None:
+        return None
+
     def close(self) -> None:
         pass
 
@@ -266,6 +269,7 @@ class Device:
         """What kill -9 leaves: no descriptor, no lock, no last words."""
         with suppress(Exception):
             self.agent.journal.close()
+        self.agent.wake_loop.close()
         self.agent._lock.release()
 
     def restart(self) -> Agent:

@@ -42,6 +42,7 @@ class ServeClient:
         except OSError as error:
             connection.close()
             raise _unreachable(f"serve does not listen on {path}: {error}") from error
+        self._connection = connection
         self._channel = Channel(connection)
 
     def hello(self) -> str:
@@ -85,6 +86,10 @@ class ServeClient:
             WorldError: MF-4035, it does not answer.
         """
         self._exchange(Request(Kind.DRAIN))
+
+    def fileno(self) -> int:
+        """Of the socket; readable or hung up means that serve is gone."""
+        return self._connection.fileno()
 
     def close(self) -> None:
         """Hangs up."""

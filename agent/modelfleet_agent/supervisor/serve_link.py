@@ -46,6 +46,10 @@ class ServePort(Protocol):
         """Asks serve to end."""
         ...
 
+    def fileno(self) -> int | None:
+        """Of the socket, to see it hang up; None where there is none."""
+        ...
+
     def close(self) -> None:
         """Hangs up."""
         ...
@@ -78,6 +82,10 @@ class ServeLink:
     def address(self) -> str | None:
         """Where serve's HTTP listens, if that is known."""
         return self._launcher.address()
+
+    def fileno(self) -> int | None:
+        """Descriptor that hangs up when serve is gone; None while there is no conversation."""
+        return self._port.fileno() if self._port is not None else None
 
     def sync(self, rows: tuple[SlotDesired, ...]) -> Actual | None:
         """Makes serve follow `rows`; its truth under exactly this table, or None while there is none.
@@ -144,8 +152,10 @@ class ServeLink:
         return port
 
     def _lost(self, error: ModelfleetError) -> None:
-        if self.trouble is None or self.trouble.code is not error.code:
+        if self._port is not None:
             logs.warning(_log, "serve.lost", code=error.code.value, reason=error.happened)
+        elif self.trouble is None or self.trouble.code is not error.code:
+            logs.info(_log, "serve.awaited", code=error.code.value, reason=error.happened)
         self.trouble = error
         self.pid = None
         self.close()

@@ -6,7 +6,7 @@ up: failures are waited out with a jittered backoff, and what serves goes on ser
 from __future__ import annotations
 
 import logging
-import threading
+from collections.abc import Callable
 from typing import Final
 
 from modelfleet_agent.board import Board
@@ -52,7 +52,7 @@ class Courier:
         boot_id: identity of this start of the agent.
         agent_version: of this program.
         poll_floor_s: least time between two check-ins, seconds.
-        arrived: set when a new statement has come.
+        arrived: called when a new statement has come.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Courier:
         boot_id: str,
         agent_version: str,
         poll_floor_s: float,
-        arrived: threading.Event,
+        arrived: Callable[[], None],
     ) -> None:
         self._client = client
         self._journal = journal
@@ -164,7 +164,7 @@ class Courier:
                 raise
             self._etag = answer.headers.get("etag")
             logs.info(_log, "statement.accepted", revision=statement.revision, slots=len(statement.slots))
-            self._arrived.set()
+            self._arrived()
         self._told = facts
         poll_s = min(max(FIRST_POLL_S if poll_s is None else poll_s, self._poll_floor_s), LONGEST_POLL_S)
         self._board.answered(self._clock.now(), poll_s)

@@ -87,7 +87,7 @@ def started(folder: StateFolder, controller: FakeController, clock: ManualClock,
         boot_id="boot",
         agent_version="0.1.0",
         poll_floor_s=1.0,
-        arrived=arrived,
+        arrived=arrived.set,
     )
     return Device(
         folder, controller, clock, enrolled, corrected, journal, spool, director, board, courier, arrived
