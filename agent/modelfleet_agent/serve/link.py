@@ -23,8 +23,8 @@ from modelfleet_core.errors import ModelfleetError
 
 from ..control.framing import MAX_SPLIT, Buffer, open_split, split_frame
 from ..control.stream import FrameStream
-from ..worker.priority import raise_again
-from ..worker.protocol import Answer, Opened, Order, Priority, Status
+from ..worker.priority import Priority, raise_again
+from ..worker.protocol import Answer, Opened, Order, Status
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Answer)

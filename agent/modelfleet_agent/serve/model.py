@@ -24,7 +24,8 @@ from modelfleet_core.wire import codec
 
 from ..control.framing import Buffer
 from ..control.protocol import ModelActual, ModelRef, ModelState, SelfTest
-from ..worker.protocol import GoldenPart, Op, Open, Order, Priority, Run, Status
+from ..worker.priority import Priority
+from ..worker.protocol import GoldenPart, Op, Open, Order, Run, Status
 from .crashes import CrashRecord
 from .link import Result, WorkerLink, launch
 

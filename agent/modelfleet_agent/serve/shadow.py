@@ -18,9 +18,9 @@ from typing import Final, Protocol
 from modelfleet_core.clock import Clock
 from modelfleet_core.wire.director import Mode
 
-from ..control.framing import Buffer
 from ..control.tensors import TensorHead
-from ..worker.protocol import Compared, Priority, Role, Run, Status
+from ..worker.priority import Priority
+from ..worker.protocol import Compared, Role, Run, Status
 from .budget import ComputeBudget
 from .evidence import Evidence, Subject
 from .link import Result
@@ -165,21 +165,19 @@ class Mirror:
     async def _look_at(self, job: Mirrored, candidate: Model, incumbent: Model) -> None:
         ours = incumbent if job.subject.mode is Mode.LIVE else candidate
         role = Role.INCUMBENT if ours is incumbent else Role.CANDIDATE
+        if not ours.can_lower and not await self._quiet():
+            self._evidence.dropped(budget=True)
+            return
+        if not ours.ready:
+            return
         run = Run(job.inputs, job.theirs, role, answer=False)
-        bodies: list[Buffer] = [job.body, job.their_body]
-        result: Result | None = None
-        if self._pair_is_due() and job.theirs:
-            result = await self._pair(candidate, incumbent, job.inputs, job.body, run, bodies, ours)
-        if result is None:
-            if not ours.can_lower and not await self._quiet():
-                self._evidence.dropped(budget=True)
-                return
-            if not ours.ready:
-                return
-            result = await ours.run(run, bodies, priority=Priority.IDLE)
-        if job.subject is self._evidence.subject:
-            self._charge(result)
-            self._record(job, role, result)
+        result = await ours.run(run, [job.body, job.their_body], priority=Priority.IDLE)
+        self._charge(result)
+        if job.subject is not self._evidence.subject:
+            return
+        self._record(job, role, result)
+        if job.theirs and result.answer is not None and result.answer.status is Status.OK:
+            await self._pair_if_due(candidate, incumbent, job)
 
     def _record(self, job: Mirrored, role: Role, result: Result) -> None:
         answer = result.answer
@@ -204,51 +202,38 @@ class Mirror:
 
     # Latency pairs
 
-    def _pair_is_due(self) -> bool:
-        """Pairs are spread over the window, so that they see all of it."""
+    async def _pair_if_due(self, candidate: Model, incumbent: Model, job: Mirrored) -> None:
+        """Right after both have seen the input, so that both are equally warm. Pairs are spread over the
+        window."""
         subject = self._evidence.subject
-        if subject is None or subject.incumbent is None or not self._stage.is_quiet():
-            return False
+        if subject is None or subject.incumbent is None:
+            return
         allowed = PAIRS_PER_WINDOW * self._evidence.elapsed_share(self._clock.now().timestamp()) + 1
-        return self._evidence.pairs < allowed
+        if self._evidence.pairs < allowed:
+            await self._pair(candidate, incumbent, job.inputs, job.body)
 
     async def _pair(
-        self,
-        candidate: Model,
-        incumbent: Model,
-        inputs: tuple[TensorHead, ...],
-        body: memoryview,
-        run: Run | None,
-        bodies: list[Buffer],
-        ours: Model | None,
-    ) -> Result | None:
-        """Both models back to back on one input, in random order, at equal priority, each after a rehearsal.
+        self, candidate: Model, incumbent: Model, inputs: tuple[TensorHead, ...], body: memoryview
+    ) -> None:
+        """Both models back to back on one input, in random order, at equal priority.
 
-        `run` is what the mirrored model `ours` does in its half (the comparison comes out of it). None: no
-        pair came about and nothing of `run` was done.
+        A real request that comes between the halves goes first, and there is no pair.
         """
         subject = self._evidence.subject
-        plain = Run(inputs, rehearse=True, answer=False)
+        order = Run(inputs, measure=True, answer=False)
         halves = [candidate, incumbent]
         if self._chance.getrandbits(1):
             halves.reverse()
-        results: dict[Model, Result] = {}
+        times: dict[Model, float] = {}
         async with self._lock.held() as got:
             for model in halves:
                 if not got or not self._stage.is_quiet() or not model.ready:
-                    break
-                if model is ours and run is not None:
-                    order, parts = Run(run.inputs, run.theirs, run.role, rehearse=True, answer=False), bodies
-                else:
-                    order, parts = plain, [body]
-                results[model] = await model.run(order, parts)
-        times = [_compute_s(results.get(model)) for model in (candidate, incumbent)]
-        if times[0] and times[1] and self._evidence.subject is subject:
-            self._evidence.paired(times[0], times[1])
-        for model, result in results.items():
-            if model is not ours:
+                    return
+                result = await model.run(order, [body])
                 self._charge(result)
-        return results.get(ours) if ours is not None else None
+                times[model] = _compute_s(result)
+        if times[candidate] and times[incumbent] and self._evidence.subject is subject:
+            self._evidence.paired(times[candidate], times[incumbent])
 
     async def _pair_golden(self) -> bool:
         """Latency may be compared on golden inputs where real ones are few; whether more are missing."""
@@ -265,7 +250,7 @@ class Mirror:
         if sample is None or self._queue or not all(model.ready for model in models):
             return False
         inputs, body = sample
-        await self._pair(*models, inputs, body, None, [], None)
+        await self._pair(*models, inputs, body)
         return missing >= 2
 
     async def _sample(
@@ -293,8 +278,8 @@ class Mirror:
             self._budget.spend(result.answer.busy_ns / 1e9)
 
 
-def _compute_s(result: Result | None) -> float:
+def _compute_s(result: Result) -> float:
     """Seconds of a half that was answered; 0.0 otherwise."""
-    if result is None or result.answer is None or result.answer.status is not Status.OK:
+    if result.answer is None or result.answer.status is not Status.OK:
         return 0.0
     return result.answer.compute_ns / 1e9

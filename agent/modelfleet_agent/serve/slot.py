@@ -26,7 +26,8 @@ from modelfleet_core.wire.report import GoldenCount
 
 from ..control.protocol import ModelRef, ModelState, SlotActual, SlotDesired
 from ..control.tensors import TensorHead
-from ..worker.protocol import Priority, Run, Status
+from ..worker.priority import Priority
+from ..worker.protocol import Run, Status
 from . import request as requests
 from .evidence import Evidence, Subject, Surroundings
 from .model import Model

@@ -6,17 +6,19 @@ The priority is lowered before anything heavy is imported: importing a runtime i
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import sys
-import time
 
-from .priority import Scheduler, die_with_parent
-from .protocol import Priority
+from .priority import Priority, Scheduler, die_with_parent
 
 
 def main() -> int:
     """Serve orders on the inherited socket until serve closes it."""
+    scheduler = Scheduler()
+    scheduler.set(Priority(sys.argv[3]))
+    import signal
+    import socket
+    import time
+
     # Serve ends its workers when it has drained; a signal to the whole group must not take them away before.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -24,8 +26,6 @@ def main() -> int:
         die_with_parent(int(sys.argv[2]))
     except ChildProcessError:
         return 1
-    scheduler = Scheduler()
-    scheduler.set(Priority(sys.argv[3]))
     # The runtime gets its number of threads from serve; numpy's own must not come on top.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

@@ -38,6 +38,8 @@ FloatArray = npt.NDArray[np.float32]
 Arrays = dict[str, FloatArray]
 
 WARM_RUNS = 5
+REHEARSALS = 4
+REHEARSAL_NS = 1_000_000
 MAX_CONTRACT_BYTES = 1_000_000
 _STATUS_OF = {Code.INPUT_BREAKS_CONTRACT: Status.REFUSED, Code.OUTPUT_WRONG: Status.WRONG_SHAPE}
 
@@ -66,11 +68,7 @@ class LoadedVariant:
             parts = cut((*order.inputs, *order.theirs), body)
             inputs = _arrays(order.inputs, parts)
             theirs = _arrays(order.theirs, parts[len(order.inputs) :])
-            if order.rehearse:
-                self._session.run(inputs)
-            started = self._ticks()
-            outputs = self._session.run(inputs)
-            compute = self._ticks() - started
+            outputs, compute = self._measured(inputs) if order.measure else self._timed(inputs)
         except ModelfleetError as error:
             status = _STATUS_OF.get(error.code, Status.FAILED)
             return self._failed(status, error.code, error.happened, begun), ()
@@ -114,6 +112,27 @@ class LoadedVariant:
         right, total = golden_set.right(self._session, some, self._comparator)
         busy = self._ticks() - begun
         return Answer(Status.OK, busy_ns=busy, right=right, total=total, length=len(whole))
+
+    def _timed(self, inputs: Arrays) -> tuple[Arrays, int]:
+        started = self._ticks()
+        outputs = self._session.run(inputs)
+        return outputs, self._ticks() - started
+
+    def _measured(self, inputs: Arrays) -> tuple[Arrays, int]:
+        """One half of a latency pair.
+
+        Rehearsals first: the model that has just answered the real request has warm caches and would win.
+            Then the
+        better of two runs: what disturbs one of them is the machine, what slows both down is the model.
+        """
+        begun = self._ticks()
+        for _ in range(REHEARSALS):
+            self._session.run(inputs)
+            if self._ticks() - begun > REHEARSAL_NS:
+                break
+        _, first = self._timed(inputs)
+        outputs, second = self._timed(inputs)
+        return outputs, min(first, second)
 
     def sample(self, index: int) -> tuple[Answer, Sequence[Buffer]]:
         """One input of the own golden set, for latency pairs where traffic is thin."""

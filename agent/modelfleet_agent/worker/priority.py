@@ -3,20 +3,27 @@
 An idle-priority order must be followed by a normal one without a new process, so lowering is used only where
 the process may raise itself again (root, CAP_SYS_NICE, or RLIMIT_NICE as in the shipped systemd unit); this
 is tried out on a throw-away thread, because on Linux a priority belongs to a thread.
+
+Imports next to nothing: the priority is set before anything heavy is imported.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import threading
+from enum import StrEnum
 from typing import Final
-
-from .protocol import Priority
 
 LOADING_NICE: Final = 15
 _PR_SET_PDEATHSIG: Final = 1
+
+
+class Priority(StrEnum):
+    """How an order is scheduled: like everything else, while loading, or only when nothing else runs."""
+
+    NORMAL = "normal"
+    LOADING = "loading"
+    IDLE = "idle"
 
 
 def die_with_parent(parent: int) -> None:
@@ -25,6 +32,9 @@ def die_with_parent(parent: int) -> None:
     Raises:
         ChildProcessError: the parent is gone already.
     """
+    import ctypes
+    import signal
+
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise ChildProcessError("serve is gone")

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from ..control.protocol import ModelState, SelfTest
 from ..control.tensors import TensorHead
+from .priority import Priority
 
 
 class Op(StrEnum):
@@ -24,14 +25,6 @@ class Op(StrEnum):
     RUN = "run"
     GOLDEN = "golden"
     SAMPLE = "sample"
-
-
-class Priority(StrEnum):
-    """How an order is scheduled: like everything else, while loading, or only when nothing else runs."""
-
-    NORMAL = "normal"
-    LOADING = "loading"
-    IDLE = "idle"
 
 
 class Role(StrEnum):
@@ -60,14 +53,14 @@ class Run:
         inputs: heads of the tensors that begin the body.
         theirs: heads of the other model's outputs that follow in the body; empty = nothing to compare.
         role: which of the compared models this is.
-        rehearse: run once before the timed run, so that neither half of a pair meets cold caches.
+        measure: one half of a latency pair: rehearsals first, then the better of two timed runs.
         answer: whether the outputs are wanted.
     """
 
     inputs: tuple[TensorHead, ...] = ()
     theirs: tuple[TensorHead, ...] = ()
     role: Role | None = None
-    rehearse: bool = False
+    measure: bool = False
     answer: bool = True
 
 

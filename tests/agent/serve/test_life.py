@@ -19,7 +19,8 @@ from modelfleet_agent.control.protocol import PROTOCOL, Desired, Kind, Request
 from modelfleet_agent.serve import table
 from modelfleet_agent.serve.model import Model
 from modelfleet_agent.serve.shared import FellBack
-from modelfleet_agent.worker.protocol import Priority
+from modelfleet_agent.worker.priority import Priority
+from modelfleet_agent.worker.protocol import 
 from modelfleet_core.clock import SystemClock
 from modelfleet_core.errors import IntegrityError
 

@@ -17,18 +17,8 @@ import pytest
 from modelfleet_agent.control.framing import MAX_SPLIT, Buffer, Channel, open_split, split_frame
 from modelfleet_agent.control.protocol import ModelRef, ModelState
 from modelfleet_agent.control.tensors import TensorHead
-from modelfleet_agent.worker.protocol import (
-    Answer,
-    GoldenPart,
-    Op,
-    Open,
-    Opened,
-    Order,
-    Priority,
-    Role,
-    Run,
-    Status,
-)
+from modelfleet_agent.worker.priority import Priority
+from modelfleet_agent.worker.protocol import Answer, GoldenPart, Op, Open, Opened, Order, Role, Run, Status
 
 from tests.agent.serve.support.fixtures import Variants
 from tests.agent.serve.support.truth import compared, logits
@@ -239,3 +229,24 @@ def test_a_worker_that_can_lower_itself_says_so(worker: Worker, variants: Varian
         assert answer.status is Status.OK
         expected = policy if opened.can_lower else os.SCHED_OTHER
         assert {os.sched_getscheduler(thread) for thread in threads} == {expected}
+
+
+def test_without_the_right_to_come_back_nothing_is_lowered() -> None:
+    """The process gives CAP_SYS_NICE away first: what any ordinary user's worker is like."""
+    code = (
+        "import ctypes, os, resource\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "head, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()\n"
+        "assert libc.capget(head, data) == 0\n"
+        "for index in (0, 1):\n"
+        "    data[index] &= ~(1 << 23)\n"
+        "assert libc.capset(head, data) == 0\n"
+        "resource.setrlimit(resource.RLIMIT_NICE, (0, 0))\n"
+        "from modelfleet_agent.worker.priority import Priority, Scheduler\n"
+        "scheduler = Scheduler()\n"
+        "scheduler.set(Priority.IDLE)\n"
+        "print(scheduler.can_lower, os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))\n"
+    )
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", str(os.SCHED_OTHER), str(nice)]
