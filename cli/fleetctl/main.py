@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import getpass
 import os
+import signal
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from fleetctl.app import App
-from fleetctl.run import run
+from fleetctl.run import Terminated, run
 from fleetctl.settings import read_settings
 from fleetctl.terminal import system_terminal
 from modelfleet_core.clock import SystemClock, system_entropy
@@ -31,10 +33,16 @@ def connect(target: Target) -> Api:
 
 def main() -> int:
     """Runs `sys.argv` and returns the exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
     settings = read_settings(os.environ)
     terminal = system_terminal(color=settings.color)
     app = App(settings, terminal, SystemClock(), system_entropy, connect, getpass.getpass)
     return run(sys.argv[1:], app)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM unwinds as Ctrl-C does, so that what was begun is cleaned up; commands may replace it."""
+    raise Terminated
 
 
 if __name__ == "__main__":

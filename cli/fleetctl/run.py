@@ -16,6 +16,11 @@ from modelfleet_core.errors import ModelfleetError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. No Exception, so that nothing on the way takes it for a failure that it may handle."""
 
 
 def run(arguments: Sequence[str], app: App) -> int:
@@ -25,6 +30,8 @@ def run(arguments: Sequence[str], app: App) -> int:
     except ModelfleetError as error:
         tell(error, app.terminal, verbose=_verbose(arguments))
         return FAILED
+    except Terminated:
+        return TERMINATED
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:

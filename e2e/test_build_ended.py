@@ -1,0 +1,43 @@
+"""A build that is ended from outside leaves nothing behind: no half folder, no converter that goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from e2e.support import eventually
+
+DIGITS = Path(__file__).parent.parent / "examples" / "digits"
+TERMINATED = 143
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "sigint"])
+def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path, ended_by: signal.Signals) -> None:
+    output = tmp_path / "release"
+    command = [
+        *(sys.executable, "-m", "fleetctl", "build", str(DIGITS / "digits-1.1.onnx")),
+        *("--name", "digits", "--version", "1.1", "--class", "x86-onnxruntime"),
+        *("--calibration", str(DIGITS / "calibration.npz"), "--validation", str(DIGITS / "validation.npz")),
+        *("-O", str(output)),
+    ]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    build = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        eventually(lambda: any(tmp_path.glob(".release.partial-*")), timeout=60)
+        build.send_signal(ended_by)
+        code = build.wait(timeout=60)
+    finally:
+        if build.poll() is None:
+            build.kill()
+        _, told = build.communicate()
+    assert code == (TERMINATED if ended_by is signal.SIGTERM else 130), told.decode()
+    assert b"Traceback" not in told
+    assert not output.exists()
+    assert not list(tmp_path.glob(".release.partial-*"))
