@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,19 @@ def changed_labels(labels: Mapping[str, str], changes: Sequence[str]) -> dict[st
     return made
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """Around the making of a request: what it refuses is an argument that cannot be meant.
+
+    Raises:
+        CallerError: MF-6011.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise _not_understood(str(error), "arguments that a controller accepts") from error
+
+
 def read_duration(text: str, option: str) -> float:
     """Seconds of `30m`.
 
@@ -84,7 +98,7 @@ def _no_resource(happened: str) -> CallerError:
         Code.FILE_NOT_A_RESOURCE,
         happened,
         expected="one resource with apiVersion, kind, metadata and spec",
-        todo="start from an example in docs/guides/cli.md",
+        todo="start from an example in docs/reference/rollout.md",
     )
 
 

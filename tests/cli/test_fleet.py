@@ -165,12 +165,27 @@ def test_api_tokens_have_a_scope(person: Cli) -> None:
     assert json.loads(person.controller.sent[-1].body)["scope"] == "releaser"
 
 
-@pytest.mark.parametrize("ttl", ["soon", "", "-1h", "5"])
+@pytest.mark.parametrize("ttl", ["soon", "", "-1h", "5", "0s"])
 def test_a_token_needs_a_real_life(person: Cli, ttl: str) -> None:
     ended = person("token", "create", "--ttl", ttl)
     assert ended.code == 1
     assert "MF-6011" in ended.err
     assert person.controller.sent == []
+
+
+def test_a_token_s_name_has_a_limit(person: Cli) -> None:
+    ended = person("token", "create", "--name", "n" * 129)
+    assert (ended.code, "MF-6011" in ended.err, person.controller.sent) == (1, True, [])
+
+
+def test_a_list_of_tokens_says_which_still_let_in(person: Cli) -> None:
+    for name, ttl in (("good", "2h"), ("spent", "2h"), ("old", "1h"), ("ended", "1h")):
+        assert person("token", "create", "--name", name, "--ttl", ttl).code == 0
+    good, spent, old, ended = person.controller.tokens
+    person.controller.tokens = [good, replace(spent, uses=1), old, replace(ended, revoked=True)]
+    person.clock.advance(3600.0)
+    lines = person("token", "list").out.splitlines()[1:]
+    assert [line.rsplit("  ", 1)[1] for line in lines] == ["valid", "used up", "expired", "revoked"]
 
 
 # the decision log

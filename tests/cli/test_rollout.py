@@ -427,6 +427,12 @@ def test_what_cannot_be_taken_back_is_asked(person: Cli, arguments: list[str]) -
     assert person("rollout", *arguments, tty=True, stdin="yes\n").code == 0
 
 
+def test_a_reason_has_a_limit(person: Cli) -> None:
+    person.controller.rollouts = [SHADOW]
+    ended = person("rollout", "promote", "ro_01", "--reason", "r" * 1001)
+    assert (ended.code, "MF-6011" in ended.err, person.controller.sent) == (1, True, [])
+
+
 def test_every_call_has_its_own_key(person: Cli) -> None:
     person.controller.rollouts = [SHADOW]
     for _ in range(2):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from fleetctl.arguments import read_resource
+from fleetctl.arguments import read_resource, understood
 from modelfleet_core.files.shorthand import rollout_resource
 from modelfleet_core.wire.operator import RolloutCreate
 
@@ -52,12 +52,13 @@ def creation(asked: Asked, key: str) -> RolloutCreate:
             raise typer.BadParameter("--no-gates needs --reason: it stands in the decision log")
         spec = resource.get("spec")
         resource["spec"] = {**(spec if isinstance(spec, dict) else {}), "gates": []}
-    return RolloutCreate(
-        resource=json.dumps(resource, default=str),
-        idempotency_key=key,
-        supersede=asked.supersede,
-        no_gates_reason=asked.reason if asked.no_gates else None,
-    )
+    with understood():
+        return RolloutCreate(
+            resource=json.dumps(resource, default=str),
+            idempotency_key=key,
+            supersede=asked.supersede,
+            no_gates_reason=asked.reason if asked.no_gates else None,
+        )
 
 
 def _short(asked: Asked) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fleetctl.app import App, app_of
+from fleetctl.arguments import understood
 from fleetctl.output import Block, Format, OutputOption, emit
 from modelfleet_core.wire.operator import Operation, OperationAnswer, Verb
 
@@ -147,14 +148,15 @@ def undo(
 
 
 def _operate(app: App, rollout: str, verb: Verb, wish: _Wish, form: Format) -> None:
-    operation = Operation(
-        verb=verb,
-        idempotency_key=app.key("op"),
-        reason=wish.reason,
-        full=wish.full,
-        leave=wish.leave,
-        classes=wish.classes,
-    )
+    with understood():
+        operation = Operation(
+            verb=verb,
+            idempotency_key=app.key("op"),
+            reason=wish.reason,
+            full=wish.full,
+            leave=wish.leave,
+            classes=wish.classes,
+        )
     emit(app.terminal, app.api().operate(rollout, operation), form, _done)
 
 

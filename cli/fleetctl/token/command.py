@@ -13,6 +13,8 @@ from fleetctl.output import Block, Format, OutputOption, Table, emit
 from modelfleet_core.wire.operator import Scope
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from modelfleet_core.wire.operator import Tokens, TokenView
 
 app = group("Tokens for enrolment and for the API.")
@@ -53,22 +55,23 @@ def create(
       fleetctl token create --name north --max-uses 20 --label site=north
       fleetctl token create --kind api --scope releaser --name ci --ttl 30d
     """
-    from fleetctl.arguments import read_duration, read_labels
+    from fleetctl.arguments import read_duration, read_labels, understood
     from modelfleet_core.wire.operator import TokenRequest
 
     made = app_of(ctx)
     enrols = kind is Kind.ENROLMENT
     if not enrols and (label or allow_override or max_uses != 1):
         raise typer.BadParameter("--label, --allow-override and --max-uses are for enrolment tokens")
-    request = TokenRequest(
-        kind=kind.value,
-        name=name or kind.value,
-        ttl_s=read_duration(ttl, "--ttl"),
-        scope=None if enrols else scope,
-        max_uses=max_uses,
-        labels=read_labels(label or []),
-        allow_override=allow_override,
-    )
+    with understood():
+        request = TokenRequest(
+            kind=kind.value,
+            name=name or kind.value,
+            ttl_s=read_duration(ttl, "--ttl"),
+            scope=None if enrols else scope,
+            max_uses=max_uses,
+            labels=read_labels(label or []),
+            allow_override=allow_override,
+        )
     emit(made.terminal, made.api().create_token(request), output, _created)
 
 
@@ -81,7 +84,8 @@ def list_(ctx: typer.Context, output: OutputOption = Format.TABLE) -> None:
       fleetctl token list
     """
     made = app_of(ctx)
-    emit(made.terminal, made.api().tokens(), output, _listed)
+    now = made.clock.now()
+    emit(made.terminal, made.api().tokens(), output, lambda view: _listed(view, now))
 
 
 @app.command()
@@ -115,7 +119,18 @@ def _created(view: TokenView) -> list[Block]:
     ]
 
 
-def _listed(view: Tokens) -> list[Block]:
+def _state(token: TokenView, now: datetime) -> tuple[str, str] | str:
+    """In the order in which the controller refuses."""
+    if token.revoked:
+        return "revoked", "red"
+    if token.expires_at <= now:
+        return "expired", "dim"
+    if token.kind == "enrolment" and token.uses >= token.max_uses:
+        return "used up", "dim"
+    return "valid"
+
+
+def _listed(view: Tokens, now: datetime) -> list[Block]:
     rows = [
         (
             t.id,
@@ -124,7 +139,7 @@ def _listed(view: Tokens) -> list[Block]:
             t.scope.value if t.scope else "-",
             f"{t.uses}/{t.max_uses}" if t.kind == "enrolment" else str(t.uses),
             f"{t.expires_at:%Y-%m-%d %H:%M}",
-            ("revoked", "red") if t.revoked else "valid",
+            _state(t, now),
         )
         for t in view.items
     ]
