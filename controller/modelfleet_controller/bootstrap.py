@@ -163,7 +163,9 @@ def _lanes(controller: Controller) -> Lanes:
 
     return Lanes(
         reports=Lane("reports", telemetry.reports),
-        events=Lane("events", telemetry.events, lambda item, answer: telemetry.committed(*item)),
+        events=Lane(
+            "events", telemetry.events, lambda item, answer: telemetry.committed(*item, answer.through)
+        ),
         facts=Lane("facts", facts, lambda item, row: controller.board.put_device(row)),
     )
 

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from modelfleet_controller.rollouts.repository import RolloutRepository
 from modelfleet_controller.telemetry.repository import TelemetryRepository
+from modelfleet_core.errors import WorldError
 from modelfleet_core.gates.evidence import DeviceSum
 from modelfleet_core.rollout.gate import Metric
 from modelfleet_core.rollout.progress import DeviceOutcome
 from modelfleet_core.wire import codec
 from modelfleet_core.wire.director import SlotAssignment
-from modelfleet_core.wire.event import DeviceEvent, EventKind
+from modelfleet_core.wire.event import DeviceEvent, EventBatch, EventKind
 from modelfleet_core.wire.report import LatencyPairs, Report, ReportBatch, Scores
 
 from .fleet import WINDOW_S, Fleet, Sim
 from .kit import X86, Rig, build, in_loop, problem, rig
+from .test_blob_store import largest_file
 
 STAGE = {"name": "shadow", "mode": "shadow", "percent": 100, "minBake": "5m", "deadline": "10m"}
 LIVE = {"name": "all", "mode": "live", "percent": 100, "minBake": "5m", "deadline": "10m"}
@@ -202,6 +205,30 @@ async def test_events_survive_a_crash_once_they_are_acknowledged(tmp_path: Path)
         seen.close()
         assert rows == [("shadowing",)]
         assert len(fleet.sims) == 2
+
+
+@in_loop
+async def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        fleet, sim, assignment = await shadowing(one)
+        one.clock.advance(60)
+        device = sim.device
+        body = codec.encode(ReportBatch((report(one, assignment, 2),)))
+        event = device.event(EventKind.SWITCHED, assignment.operation, assignment.release)
+        events = codec.encode(EventBatch(device.epoch, (event,)))
+        with largest_file(1024):
+            assert problem(await device.send("/v1/device/reports", body)) == (507, "MF-5001")
+            assert problem(await device.send("/v1/device/events", events)) == (507, "MF-5001")
+            await device.check_in()  # what needs no disk goes on
+            with pytest.raises(WorldError):
+                await one.application.flush()
+        assert await outcome(fleet, sim) == "shadowing"
+        assert (await device.send("/v1/device/reports", body)).json() == {"accepted": 1, "duplicates": 0}
+        assert (await device.send("/v1/device/events", events)).json()["through"] == event.sequence
+        assert await outcome(fleet, sim) == "probation"
+        await one.application.flush()
+        saved = sqlite3.connect(tmp_path / "modelfleet.db").execute("SELECT count(*) FROM device_status")
+        assert saved.fetchone() == (2,)
 
 
 @in_loop

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -123,9 +123,9 @@ async def _fill(file: BinaryIO, digest: Digest, data: AsyncIterator[bytes], limi
             raise too_large(size, limit)
         pending += chunk
         if len(pending) >= FLUSH:
-            await asyncio.to_thread(_append, file, found, bytes(pending))
+            await asyncio.to_thread(_append, file, found.update, bytes(pending))
             pending.clear()
-    await asyncio.to_thread(_append, file, found, bytes(pending))
+    await asyncio.to_thread(_append, file, found.update, bytes(pending))
     if found.hexdigest() != digest:
         raise IntegrityError(
             Code.BLOB_DIGEST,
@@ -136,8 +136,8 @@ async def _fill(file: BinaryIO, digest: Digest, data: AsyncIterator[bytes], limi
     await asyncio.to_thread(os.fsync, file.fileno())
 
 
-def _append(file: BinaryIO, found: hashlib._Hash, data: bytes) -> None:
-    found.update(data)
+def _append(file: BinaryIO, digest: Callable[[bytes], None], data: bytes) -> None:
+    digest(data)
     view = memoryview(data)
     while view:
         # an unbuffered write may be short: exactly that happens when the disk fills up
