@@ -10,6 +10,7 @@ from modelfleet_core.clock import Entropy
 
 FIRST_S: Final = 1.0
 LONGEST_S: Final = 300.0
+SOON_S: Final = 15.0
 
 
 class Backoff:
@@ -31,6 +32,12 @@ class Backoff:
     def failures(self) -> int:
         """Failures in a row."""
         return self._failures
+
+    def within(self, poll_s: float) -> None:
+        """Suits the longest wait to how often the controller wants to hear from this device anyway: twice its
+        interval, between `SOON_S` and `LONGEST_S` seconds.
+        """
+        self._longest_s = min(LONGEST_S, max(SOON_S, 2 * poll_s))
 
     def succeeded(self) -> None:
         """Everything is well again."""

@@ -167,6 +167,7 @@ class Courier:
             self._arrived()
         self._told = facts
         poll_s = min(max(FIRST_POLL_S if poll_s is None else poll_s, self._poll_floor_s), LONGEST_POLL_S)
+        self._backoff.within(poll_s)
         self._board.answered(self._clock.now(), poll_s)
         self._due = self._clock.monotonic() + poll_s
 

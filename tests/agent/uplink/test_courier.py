@@ -454,6 +454,19 @@ def test_an_unreachable_controller_is_asked_ever_more_seldom_up_to_a_limit(devic
     assert device.board.uplink.failures == 0
 
 
+@pytest.mark.parametrize(("poll_s", "longest"), [(1.0, 15.0), (60.0, 120.0), (3600.0, 300.0)])
+def test_backoff_suits_the_poll_interval(device: Device, poll_s: float, longest: float) -> None:
+    device.controller.poll_s = poll_s
+    device.courier.round()
+    device.controller.reachable = False
+    tick(device, poll_s + 1)
+    waits = []
+    for _ in range(14):
+        device.clock.advance(400)
+        waits.append(device.courier.round())
+    assert longest / 2 <= min(waits[-3:]) <= max(waits) <= longest
+
+
 def test_backoff_is_jittered() -> None:
     one, two = Backoff(entropy(1)), Backoff(entropy(2))
     first = [one.failed() for _ in range(10)]
