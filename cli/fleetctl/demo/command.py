@@ -21,6 +21,7 @@ from modelfleet_core.clock import Clock, Entropy
 
 from . import report as reports
 from .builds import Job
+from .fleet import SLOT
 from .places import Models, camera_program, find_models, make
 from .processes import Processes
 from .report import Report
@@ -150,6 +151,8 @@ def _close(screen: Screen, told: Report) -> None:
 def _kept(screen: Screen, world: World) -> None:
     """Says where everything is and how to end it."""
     places = world.places
+    if world.baseline:
+        world.traffic.start_again(SLOT)
     pids = sorted({program.pid for program in world.processes.running()} | set(world.processes.left()))
     (places.work / "processes.json").write_text(json.dumps(pids))
     screen.say("everything goes on running:")

@@ -40,6 +40,14 @@ def reconcile(world: World) -> Inferences:
     )
     share = cameras.right / cameras.answered if cameras.answered else 0.0
     world.record.check("the answers are right", share > 0.9, f"{share:.1%} of {cameras.answered:,}")
+    more = [
+        f"{rollout.release} {row.device_class}: {row.live_answers_told} told, "
+        f"{row.live_answers_by_candidate} counted"
+        for rollout in world.rollouts.rows
+        for row in rollout.classes
+        if row.live_answers_told > row.live_answers_by_candidate
+    ]
+    world.record.check("the controller knows of no answer that serve did not give", not more, "; ".join(more))
     decisions = world.operator.decisions()
     whole = bool(decisions) and check(decisions) is None
     world.record.check("the decision log's chain holds", whole, f"{len(decisions)} decisions")

@@ -38,8 +38,8 @@ class ServeCounts:
     Attributes:
         served, failed, dropped: real requests by outcome.
         answers: release id -> real requests it answered.
-        swaps: flips of the answering model; worst_swap_gap_ms: longest time in which a waiting request was
-        not worked on.
+        swaps: flips of the answering model.
+        worst_swap_gap_ms: longest time in which a waiting request was not worked on.
     """
 
     served: int = 0

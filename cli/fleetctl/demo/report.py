@@ -24,12 +24,13 @@ class ClassRow:
         reason: the controller's sentence.
         evidence: how many times likelier than "within tolerance", of the gate that decided.
         stages: the stages it went through, in order.
-        live_answers_by_candidate: real requests that the release answered on devices of this class, counted
-        by serve.
+        live_answers_by_candidate: real requests that the release answered on this class's devices, as serve
+            counted.
+        live_answers_told: the same as the controller knows it from the reports of the rollout.
         devices: device outcomes -> how many.
         served, failed, dropped: real requests on devices of this class while the rollout ran.
-        worst_swap_gap_ms: longest time a waiting request was not being worked on, in any swap so far; None =
-        no swap.
+        worst_swap_gap_ms: longest time a waiting request was not being worked on, in any swap so far;
+            None = no swap.
         gap_rose: this rollout's swaps made it longer; else they were no worse.
     """
 
@@ -41,6 +42,7 @@ class ClassRow:
     evidence: float | None
     stages: tuple[str, ...]
     live_answers_by_candidate: int
+    live_answers_told: int
     devices: dict[str, int]
     served: int
     failed: int
@@ -170,6 +172,7 @@ def _class_mapping(row: ClassRow) -> dict[str, object]:
         "evidence": row.evidence,
         "stages": row.stages,
         "live_answers_by_candidate": row.live_answers_by_candidate,
+        "live_answers_told": row.live_answers_told,
         "devices": row.devices,
         "served": row.served,
         "failed": row.failed,

@@ -112,7 +112,8 @@ class Rollouts:
         return Ran(view, row)
 
     def _show(self, view: RolloutView, shown: dict[str, tuple[str, str]], begun: float) -> None:
-        doing = []
+        doing: list[str] = []
+        details: list[str] = []
         for one in view.classes:
             stage = one.stage_name if one.outcome is None else one.outcome.replace("_", " ")
             key = (stage, one.state)
@@ -121,8 +122,9 @@ class Rollouts:
                     self._screen.say(f"{view.release}: {one.reason}")
                 shown[one.device_class] = key
             doing.append(f"{one.device_class} {stage}")
+            details.append(f"{one.device_class} {stage}{_standing(one)}")
         if view.state in WAITING:
-            self._screen.doing(f"{view.release}: {', '.join(doing)}")
+            self._screen.doing(f"{view.release}: {', '.join(doing)}", f"{view.release}: {', '.join(details)}")
         else:
             self._screen.done()
 
@@ -170,6 +172,7 @@ class Rollouts:
                     evidence=one.evidence,
                     stages=_stages(one),
                     live_answers_by_candidate=total.answers.get(view.release_id, 0),
+                    live_answers_told=one.live_answers_by_candidate,
                     devices=dict(one.outcomes),
                     served=total.served,
                     failed=total.failed,
@@ -189,6 +192,15 @@ class Rollouts:
 
 def _counts_of(device: Device) -> ServeCounts:
     return device.counts() if device.serve() is not None else ServeCounts()
+
+
+def _standing(view: ClassView) -> str:
+    """How far the slowest gate is from letting the class go on: ` 8:1 of 20:1`."""
+    open_gates = [gate for gate in view.gates if gate.verdict == "undecided" and gate.promote_needed > 1]
+    if view.outcome is not None or not open_gates:
+        return ""
+    slowest = min(open_gates, key=lambda gate: gate.promote_evidence / gate.promote_needed)
+    return f" {slowest.promote_evidence:.0f}:1 of {slowest.promote_needed:.0f}:1"
 
 
 def _stages(view: ClassView) -> tuple[str, ...]:

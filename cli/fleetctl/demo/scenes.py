@@ -32,6 +32,8 @@ def fleet_comes_up(world: World) -> None:
     world.record.check(
         "overridden facts are shown as such", overridden == named, ", ".join(sorted(overridden))
     )
+    up = world.eventually(lambda: all(device.scrape() is not None for device in world.fleet.devices), READY_S)
+    world.record.check("each device's serve answers, without a model so far", up)
     for device in world.fleet.devices:
         world.traffic.start(device.name, device.socket, SLOT)
     world.screen.say("six cameras wait for a model; each will send 20 images a second until the end")

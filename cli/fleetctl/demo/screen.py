@@ -50,8 +50,10 @@ class Screen:
         """Something did not come out as said."""
         self._line(text, style="bold red")
 
-    def doing(self, text: str) -> None:
-        """What is going on now; shown when it changes."""
+    def doing(self, text: str, detail: str = "") -> None:
+        """What is going on now; shown when it changes. A terminal shows `detail` instead, if there is one."""
+        if self._console.is_terminal:
+            text = detail or text
         if text == self._shown:
             return
         self._shown = text

@@ -44,7 +44,8 @@ FIRST = (1, 2)
 
 def chosen(numbers: Sequence[int]) -> tuple[int, ...]:
     """The scenes to run: those asked for and what they stand on, in order."""
-    return tuple(number for number in SCENES if number in numbers or number in FIRST)
+    last = max(numbers)
+    return tuple(number for number in SCENES if number in numbers or (number in FIRST and number <= last))
 
 
 def needed(numbers: Sequence[int]) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ class Camera:
     """One application process and the file it counts in."""
 
     device: str
+    socket: Path
     program: Program
     status: Path
 
@@ -91,7 +92,13 @@ class Traffic:
         ]
         command += ["--rate", f"{RATE:g}", "--deadline", f"{DEADLINE_S:g}", "--status", status]
         command += ["--light", self._light(device)]
-        self.cameras[device] = Camera(device, self._processes.start(f"camera-{device}", command), status)
+        program = self._processes.start(f"camera-{device}", command)
+        self.cameras[device] = Camera(device, socket, program, status)
+
+    def start_again(self, slot: str) -> None:
+        """All cameras that were stopped, with new counts."""
+        for camera in list(self.cameras.values()):
+            self.start(camera.device, camera.socket, slot)
 
     def light(self, light: Light, devices: Iterable[str]) -> None:
         """From the next image on, the cameras of these devices see day or night."""

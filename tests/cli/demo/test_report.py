@@ -30,6 +30,7 @@ def example(ok: bool = True) -> Report:
         evidence=1.0,
         stages=("shadow",),
         live_answers_by_candidate=0,
+        live_answers_told=0,
         devices={"rolled_back": 2},
         served=100,
         failed=0,
