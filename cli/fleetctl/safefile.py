@@ -21,8 +21,6 @@ def write(path: Path, data: bytes, mode: int = PUBLIC, *, replace: bool = True) 
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        if not replace and path.exists():
-            raise exists(path)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -211,6 +211,14 @@ def test_a_bundle_of_another_release_is_refused(cli: Cli, key: Path, signed: Pat
     assert [v["ok"] for v in json.loads(ended.out)["variants"]] == [False, True, True]
 
 
+def test_variants_of_another_release_are_refused(cli: Cli, key: Path, signed: Path) -> None:
+    # every folder is whole and signed, but they are not of the release.json beside them
+    top = signed / "release.json"
+    top.write_bytes(top.read_bytes().replace(b'"labels": []', b'"labels": ["x"]'))
+    ended = cli("release", "verify", signed, "--public-key", _public(key), "-o", "json")
+    assert {v["code"] for v in json.loads(ended.out)["variants"]} == {"MF-2036"}
+
+
 # push, list, show
 
 
