@@ -162,8 +162,13 @@ class Serve:
         """Close windows as they end; runs until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
-            for slot in self._slots.values():
-                slot.tick()
+            for slot in self.slots():
+                try:
+                    slot.tick()
+                except Exception as error:  # one slot's fault must not stop the others' windows
+                    logs.error(
+                        log, "serve.window_fault", trace=True, slot=slot.name, kind=type(error).__name__
+                    )
 
     async def drain(self) -> None:
         """Take no more requests, finish what is under way (at most 10 s), end the workers."""

@@ -181,6 +181,9 @@ class Model:
         while not self._retired:
             try:
                 delay = await self._one_life(priority)
+            except Exception as error:  # a fault of ours: the model must not stay "starting" for ever
+                logs.error(log, "serve.model_fault", trace=True, release=self.ref.reference)
+                delay = self._failed(Code.WORKER_START_FAILED, f"{type(error).__name__}: {error}")
             finally:
                 await self._bury()
             if delay is None:

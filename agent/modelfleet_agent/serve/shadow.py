@@ -10,11 +10,13 @@ request is under way.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from modelfleet_core import logs
 from modelfleet_core.clock import Clock
 from modelfleet_core.wire.director import Mode
 
@@ -35,6 +37,10 @@ THIN_PAIRS: Final = 30
 handful."""
 GOLDEN_AT_ONCE: Final = 8
 QUIET_WAIT_S: Final = 0.25
+STARTING_PAUSE_S: Final = 0.02
+FAULT_PAUSE_S: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,21 +140,28 @@ class Mirror:
 
     async def _work(self) -> None:
         while True:
-            if not self._queue:
-                self._arrived.clear()
-                await self._wait_for_work()
-                for _ in range(GOLDEN_AT_ONCE):
-                    if self._queue or not await self._pair_golden():
-                        break
-                if not self._queue:
-                    continue
-            models = self._models(self._queue[0].subject)
-            if models is None and self._queue[0].subject is self._evidence.subject:
-                await asyncio.sleep(0.02)  # the mirrored model is starting again
-                continue
-            job = self._queue.popleft()
-            if models is not None:
-                await self._look_at(job, *models)
+            try:
+                await self._step()
+            except Exception as error:  # evidence may be lost, but not for ever
+                logs.error(log, "serve.mirror_fault", trace=True, kind=type(error).__name__)
+                await asyncio.sleep(FAULT_PAUSE_S)
+
+    async def _step(self) -> None:
+        if not self._queue:
+            self._arrived.clear()
+            await self._wait_for_work()
+            for _ in range(GOLDEN_AT_ONCE):
+                if self._queue or not await self._pair_golden():
+                    return
+            return
+        subject = self._queue[0].subject
+        models = self._models(subject)
+        if models is None and subject is self._evidence.subject:
+            await asyncio.sleep(STARTING_PAUSE_S)  # the mirrored model is starting again
+            return
+        job = self._queue.popleft()
+        if models is not None:
+            await self._look_at(job, *models)
 
     async def _wait_for_work(self) -> None:
         subject = self._evidence.subject

@@ -16,33 +16,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from modelfleet_core import logs
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import ModelfleetError
-from modelfleet_core.wire.director import Mode
-from modelfleet_core.wire.report import GoldenCount
 
 from ..control.protocol import ModelRef, ModelState, SlotActual, SlotDesired
-from ..control.tensors import TensorHead
 from ..worker.priority import Priority
 from ..worker.protocol import Run, Status
 from . import request as requests
-from .evidence import Evidence, Subject, Surroundings
+from .evidence import Evidence
+from .link import Result
 from .model import Model
 from .probation import Fall, Probation
 from .request import Inference, Served
-from .sampling import is_mirrored
-from .shadow import Mirror, Mirrored
 from .shared import FellBack, Shared, Tally
 from .swap import SwapGaps
+from .witness import Witness
 
-MAX_WAITING: Final = 64
+MAX_UNDER_WAY: Final = 64
+"""Real requests of one slot that run or wait; more are refused at the door."""
 TRIES: Final = 2
 """How often a request is begun in one model: a worker's death is not always the request's fault."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A model that was tried on a request in vain."""
+
+    model: Model
+    code: Code
+    reason: str
 
 
 class Slot:
@@ -54,18 +62,17 @@ class Slot:
         self.tally = Tally()
         self.answers: dict[str, int] = {}
         self.gaps = SwapGaps()
-        self.evidence = Evidence()
+        self.desired = SlotDesired(name, None, None, None, None)
         self.in_flight = 0
         self._shared = shared
         self._clock = shared.clock
-        self._desired = SlotDesired(name, None, None, None, None)
         self._models: dict[str, Model] = {}
         self._active: str | None = None
         self._probation = Probation()
         self._hangs_before = 0
         self._retiring: set[asyncio.Task[None]] = set()
-        self._mirror = Mirror(self, self.evidence, shared.lock, shared.clock, shared.chance)
-        self._mirror.start()
+        self._settled = asyncio.Event()
+        self._witness = Witness(self, shared)
 
     # What shall be so
 
@@ -75,13 +82,27 @@ class Slot:
         return self._models.get(self._active) if self._active is not None else None
 
     @property
+    def active_release(self) -> str | None:
+        """See `witness.Observed`."""
+        return self._active
+
+    @property
+    def evidence(self) -> Evidence:
+        """The open window and the totals of the mirror."""
+        return self._witness.evidence
+
+    @property
     def wants_active(self) -> bool:
         """A model shall answer here."""
         return self._target() is not None
 
-    def loaded(self, release: str) -> Model | None:
+    def loaded(self, release: str | None) -> Model | None:
         """The loaded model of that release."""
-        return self._models.get(release)
+        return self._models.get(release) if release is not None else None
+
+    def taken_back(self, release: str) -> bool:
+        """Serve itself went back from that release."""
+        return self.fell_back is not None and self.fell_back.release == release
 
     @property
     def all_models(self) -> tuple[Model, ...]:
@@ -90,7 +111,7 @@ class Slot:
 
     def want(self, desired: SlotDesired) -> None:
         """Make this so: at once where that is possible, else as models get ready."""
-        self._desired = desired
+        self.desired = desired
         gone = self.fell_back
         if gone is not None and (desired.active != gone.release or desired.operation != gone.operation):
             self.fell_back = None
@@ -112,7 +133,6 @@ class Slot:
             )
             lower = self._active is not None and self._active != ref.release
             model.start(Priority.LOADING if lower else Priority.NORMAL)
-        self._mirror.allow(desired.compute_budget)
         self.settle()
 
     def settle(self) -> None:
@@ -125,22 +145,20 @@ class Slot:
         target = self._target()
         if target != self._active:
             self._flip(target)
-        wanted = {ref.release for ref in _references(self._desired)}
+        wanted = {ref.release for ref in _references(self.desired)}
         for release in [key for key in self._models if key not in wanted and key != self._active]:
             self._retire(release)
-        self._turn()
+        self._witness.turn()
+        settled, self._settled = self._settled, asyncio.Event()
+        settled.set()
 
     def tick(self) -> None:
         """Close a window that has ended."""
-        now = self._clock.now().timestamp()
-        if self.evidence.is_due(now):
-            report = self.evidence.close_due(now, self._around())
-            if report is not None:
-                self._shared.windows.add(report)
+        self._witness.tick()
 
     async def stop(self) -> None:
         """End every worker."""
-        await self._mirror.stop()
+        await self._witness.stop()
         for release in list(self._models):
             self._retire(release)
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -172,6 +190,9 @@ class Slot:
             WorldError: MF-4020 the slot is empty, MF-4022 too many wait, MF-4023 too late, or the code of the
                 model's failure.
         """
+        if self.in_flight >= MAX_UNDER_WAY:
+            self.tally.dropped += 1
+            raise requests.overloaded(self.name, self.in_flight)
         arrived = self._clock.monotonic()
         self.in_flight += 1
         try:
@@ -180,7 +201,7 @@ class Slot:
         except TimeoutError:
             self.tally.dropped += 1
             if self.active is not None and self.active.ready:
-                self.evidence.failed()
+                self._witness.late()
             raise requests.too_late(self.name) from None
         finally:
             self.in_flight -= 1
@@ -191,70 +212,64 @@ class Slot:
         return served
 
     async def _answer(self, request: Inference) -> tuple[Served, int]:
-        failures: list[tuple[Model, Code, str]] = []
+        """The answer, and the computing time of all models that worked on it."""
+        failures: list[_Failure] = []
         computed = 0
         while True:
             model = self._choose(failures)
             if model is None:
                 raise self._refuse(failures, request)
-            if not model.ready:
-                await model.moved()
+            if not model.ready or model.contract is None:
+                await self._settled.wait()
                 continue
-            if model.waiting >= MAX_WAITING:
-                self.tally.dropped += 1
-                raise requests.overloaded(self.name, model.waiting)
-            assert model.contract is not None
             try:
                 heads, samples = requests.admit(model.contract, request)
             except ModelfleetError:
                 self.tally.refused += 1
                 raise
             result = await model.run(Run(heads), [request.body], urgent=True)
-            if result.answer is None and not result.tried:
+            answer = result.answer
+            if answer is None and not result.tried:
                 continue
-            computed += result.answer.compute_ns if result.answer is not None else 0
-            if result.answer is not None and result.answer.status is Status.OK:
-                answer = result.answer
+            computed += answer.compute_ns if answer is not None else 0
+            if answer is not None and answer.status is Status.REFUSED:
+                self.tally.refused += 1
+                raise requests.broken(answer.reason or "the input was refused")
+            if answer is not None and answer.status is Status.OK:
+                ref = model.ref
+                served = Served(ref.release, ref.variant, answer.outputs, result.body, answer.compute_ns)
                 if model is self.active:
                     self._probation.answered()
-                served = Served(
-                    model.ref.release, model.ref.variant, answer.outputs, result.body, answer.compute_ns
-                )
-                self._note(served, request, heads, samples, failures)
+                first = failures[0].model.ref.release if failures else None
+                self.tally.by_fallback += first is not None and first != ref.release
+                self._witness.served(served, request, heads, samples, first)
                 return served, computed
-            if result.answer is not None and result.answer.status is Status.REFUSED:
-                self.tally.refused += 1
-                raise requests.broken(result.answer.reason or "the input was refused")
-            code, reason = _failure(result.lost, result.answer.code if result.answer is not None else None)
-            if result.answer is not None and result.answer.reason:
-                reason = result.answer.reason
-            failures.append((model, code, reason))
-            self._failed_on(model, code)
+            failures.append(_failure(model, result))
+            self._failed_on(model, failures[-1].code)
 
-    def _choose(self, failures: list[tuple[Model, Code, str]]) -> Model | None:
+    def _choose(self, failures: list[_Failure]) -> Model | None:
         """Who tries next: the active model, after its failure a committed one, after a death the same once
         more."""
         active = self.active
-        tried = [model for model, _, _ in failures]
-        others = [model for model in self._fallbacks() if model.ready and model not in tried]
         if active is None:
             return None
+        tried = [failure.model for failure in failures]
+        others = [model for model in self._fallbacks() if model.ready and model not in tried]
+        given_up = active.state is ModelState.FAILED
         if active not in tried and (active.ready or not others):
-            return active if active.state is not ModelState.FAILED else None
+            return None if given_up else active
         if others:
             return others[0]
-        died = failures[-1][1] in (Code.WORKER_DIED, Code.WORKER_HUNG) if failures else False
-        if died and len(failures) < TRIES and active.state is not ModelState.FAILED:
-            return active
-        return None
+        died = bool(failures) and failures[-1].code in (Code.WORKER_DIED, Code.WORKER_HUNG)
+        return active if died and len(failures) < TRIES and not given_up else None
 
     def _fallbacks(self) -> list[Model]:
         """Loaded models that were committed and are not active."""
-        chain = (self._desired.incumbent, self._desired.previous)
+        chain = (self.desired.incumbent, self.desired.previous)
         found = [self._models.get(ref.release) for ref in chain if ref is not None]
         return [model for model in found if model is not None and model is not self.active]
 
-    def _refuse(self, failures: list[tuple[Model, Code, str]], request: Inference) -> ModelfleetError:
+    def _refuse(self, failures: list[_Failure], request: Inference) -> ModelfleetError:
         if not failures:
             self.tally.refused += 1
             active = self.active
@@ -262,54 +277,11 @@ class Slot:
                 return requests.failed(active.code, active.reason or "the model cannot be loaded")
             return requests.empty(self.name)
         self.tally.failed += 1
-        self.evidence.failed()
-        model, code, reason = failures[0]
-        self._mirror_failure(model, request)
-        return requests.failed(code, reason)
-
-    # Evidence of real requests
-
-    def _note(
-        self,
-        served: Served,
-        request: Inference,
-        heads: tuple[TensorHead, ...],
-        samples: int,
-        failures: list[tuple[Model, Code, str]],
-    ) -> None:
-        subject = self.evidence.subject
-        failed_first = failures[0][0].ref.release if failures else None
-        self.tally.by_fallback += failed_first is not None and failed_first != served.release
-        if subject is None:
-            return
-        candidate_failed = failed_first == subject.release and served.release != subject.release
-        self.evidence.served(served.release, by_fallback=candidate_failed)
-        if subject.incumbent is None:
-            if served.release == subject.release:
-                self.evidence.mirrored(samples, candidate_failed=0, incumbent_failed=0, both=None)
-            return
-        chosen = self._desired.mirror_to is not None and is_mirrored(request.body, self._desired.mirror_share)
-        if not chosen or not self._mirror.admit():
-            return
-        if candidate_failed:
-            # Both have seen it already: the candidate failed, the incumbent answered.
-            self.evidence.mirrored(samples, candidate_failed=samples, incumbent_failed=0, both=None)
-        elif served.release == self._active and self._active != self._desired.mirror_to:
-            self._mirror.offer(Mirrored(subject, samples, heads, request.body, served.outputs, served.body))
-
-    def _mirror_failure(self, model: Model, request: Inference) -> None:
-        """The active model failed and nobody answered: what would the other one have done?"""
-        subject = self.evidence.subject
-        if subject is None or model.contract is None:
-            return
-        heads, samples = requests.admit(model.contract, request)
-        if subject.incumbent is None:
-            if model.ref.release == subject.release:
-                self.evidence.mirrored(samples, candidate_failed=samples, incumbent_failed=0, both=None)
-            return
-        chosen = self._desired.mirror_to is not None and is_mirrored(request.body, self._desired.mirror_share)
-        if chosen and self._mirror.admit():
-            self._mirror.offer(Mirrored(subject, samples, heads, request.body, (), memoryview(b"")))
+        first = failures[0]
+        assert first.model.contract is not None
+        heads, samples = requests.admit(first.model.contract, request)
+        self._witness.failed(first.model.ref.release, request, heads, samples)
+        return requests.failed(first.code, first.reason)
 
     def _failed_on(self, model: Model, code: Code) -> None:
         if model is not self.active or not self._on_probation():
@@ -322,8 +294,8 @@ class Slot:
     # The flip
 
     def _on_probation(self) -> bool:
-        candidate = self._desired.candidate
-        return self._desired.probation and candidate is not None and candidate.release == self._active
+        candidate = self.desired.candidate
+        return self.desired.probation and candidate is not None and candidate.release == self._active
 
     def _broken(self, active: Model) -> Fall | None:
         """Why the active model cannot go on, whatever its requests say."""
@@ -337,7 +309,7 @@ class Slot:
 
     def _target(self) -> str | None:
         """The release that should be active now."""
-        wanted = self._desired.active
+        wanted = self.desired.active
         if self.fell_back is not None and wanted == self.fell_back.release:
             return self.fell_back.to
         if wanted is None:
@@ -370,7 +342,7 @@ class Slot:
         if to is None and self._fallbacks():
             to = self._fallbacks()[0].ref.release
         self.fell_back = FellBack(
-            active.ref.release, self._desired.operation, to, fall.code.value, fall.reason
+            active.ref.release, self.desired.operation, to, fall.code.value, fall.reason
         )
         logs.error(log, "serve.fell_back", slot=self.name, release=active.ref.reference, code=fall.code.value)
         self._shared.fell_back()
@@ -381,80 +353,18 @@ class Slot:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    # The subject of the evidence
-
-    def _turn(self) -> None:
-        subject = self._subject()
-        if subject == self.evidence.subject:
-            return
-        now = self._clock.now().timestamp()
-        report = self.evidence.turn_to(subject, now, self._around())
-        if report is not None:
-            self._shared.windows.add(report)
-        self._mirror.reset()
-
-    def _subject(self) -> Subject | None:
-        desired = self._desired
-        if desired.operation is None:
-            return None
-        tested, compared = desired.candidate, desired.incumbent
-        if tested is None:  # committed: the new incumbent against the previous one
-            tested, compared = desired.incumbent, desired.previous
-        if tested is None:
-            return None
-        taken_back = self.fell_back is not None and self.fell_back.release == tested.release
-        live = tested.release == self._active or taken_back
-        return Subject(
-            slot=self.name,
-            operation=desired.operation,
-            release=tested.release,
-            incumbent=compared.release if compared is not None else None,
-            mode=Mode.LIVE if live else Mode.SHADOW,
-            window_s=desired.window_s,
-        )
-
-    def _around(self) -> Surroundings:
-        subject = self.evidence.subject
-        if subject is None:
-            return Surroundings()
-        candidate = self._models.get(subject.release)
-        incumbent = self._models.get(subject.incumbent) if subject.incumbent is not None else None
-        golden = None
-        ours = candidate.golden_count() if candidate is not None else None
-        theirs = incumbent.golden_count() if incumbent is not None else None
-        if ours is not None and (subject.incumbent is None or theirs is not None):
-            golden = GoldenCount(ours[1], ours[0], theirs[0] if theirs is not None else None)
-        return Surroundings(
-            rss_candidate=candidate.rss_bytes() if candidate is not None else None,
-            rss_incumbent=incumbent.rss_bytes() if incumbent is not None else None,
-            golden=golden,
-        )
-
-    # What the mirror sees
-
-    def models(self, subject: Subject) -> tuple[Model, Model] | None:
-        """See `shadow.Stage.models`."""
-        candidate = self._models.get(subject.release)
-        incumbent = self._models.get(subject.incumbent) if subject.incumbent is not None else None
-        if candidate is None or incumbent is None or not candidate.ready or not incumbent.ready:
-            return None
-        return candidate, incumbent
-
-    def is_quiet(self) -> bool:
-        """See `shadow.Stage.is_quiet`."""
-        return self._shared.busy() == 0
-
 
 def _references(desired: SlotDesired) -> list[ModelRef]:
     return [ref for ref in (desired.incumbent, desired.candidate, desired.previous) if ref is not None]
 
 
-def _failure(lost: Code | None, code: str | None) -> tuple[Code, str]:
-    if lost is Code.WORKER_HUNG:
-        return lost, "the model did not answer in time and was ended"
-    if lost is not None:
-        return lost, "the model's process died on the request"
+def _failure(model: Model, result: Result) -> _Failure:
+    if result.answer is None:
+        code = result.lost or Code.WORKER_DIED
+        hung = code is Code.WORKER_HUNG
+        return _Failure(model, code, "the model hung on it" if hung else "the model's process died on it")
+    reason = result.answer.reason or "the model failed"
     try:
-        return Code(code), "the model failed"
+        return _Failure(model, Code(result.answer.code), reason)
     except ValueError:
-        return Code.INFERENCE_FAILED, "the model failed"
+        return _Failure(model, Code.INFERENCE_FAILED, reason)
