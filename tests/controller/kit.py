@@ -97,6 +97,7 @@ class Rig:
     clock: ManualClock
     http: httpx.AsyncClient
     token: str
+    nonces: int = 0
 
     @property
     def controller(self) -> Controller:
@@ -193,7 +194,6 @@ class FakeDevice:
     sequence: int = 0
     epoch: str = "e1"
     slots: dict[str, SlotStatus] = field(default_factory=dict)
-    nonces: int = 0
     policy: TrustPolicy | None = None
     audience: str | None = None
 
@@ -202,8 +202,8 @@ class FakeDevice:
         self.id = device_id(self.key.public().raw)
 
     def nonce(self) -> str:
-        self.nonces += 1
-        seed = f"{self.name}:{self.nonces}:{self.rig.clock.elapsed}:{id(self)}"
+        self.rig.nonces += 1
+        seed = f"{self.name}:{self.rig.nonces}:{self.rig.clock.elapsed}"
         return encode_nonce(hashlib.sha256(seed.encode()).digest()[:16])
 
     def signed(
