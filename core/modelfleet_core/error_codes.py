@@ -149,7 +149,6 @@ class Code(Enum):
     SETTINGS_UNREADABLE = "MF-3011"
     AGENT_NOT_RUNNING = "MF-3012"
     NO_FITTING_VARIANT = "MF-3020"
-    ARTIFACT_SIZE = "MF-3021"
     SLOT_OF_OTHER_RELEASE = "MF-3022"
     REJECTED_BEFORE = "MF-3023"
     LOAD_TIMEOUT = "MF-3030"
@@ -163,7 +162,6 @@ class Code(Enum):
     SERVE_FELL_BACK = "MF-3038"
     SWITCH_TIMEOUT = "MF-3039"
     CONTROLLER_ANSWER = "MF-3050"
-    SERVE_NOT_STARTED = "MF-3051"
     # 40xx: serving and runtimes
     RUNTIME_UNKNOWN = "MF-4001"
     RUNTIME_MISSING = "MF-4002"
@@ -201,7 +199,6 @@ class Code(Enum):
     DATABASE_FAILED = "MF-5002"
     CONTROLLER_BUSY = "MF-5003"
     CONTROLLER_UNREACHABLE = "MF-5010"
-    DOWNLOAD_BROKEN = "MF-5011"
     CANCELLED = "MF-5012"
     # 60xx: command line
     CLI_NO_CONTEXT = "MF-6001"
@@ -364,7 +361,6 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SETTINGS_UNREADABLE: CodeInfo("The agent's settings cannot be read"),
     Code.AGENT_NOT_RUNNING: CodeInfo("No agent runs on this state directory"),
     Code.NO_FITTING_VARIANT: CodeInfo("The release has no variant that fits the device"),
-    Code.ARTIFACT_SIZE: CodeInfo("A file is not as long as the release says"),
     Code.SLOT_OF_OTHER_RELEASE: CodeInfo("A release is assigned to a slot of another name"),
     Code.REJECTED_BEFORE: CodeInfo("The release was taken back on this device before"),
     Code.LOAD_TIMEOUT: CodeInfo("The candidate did not become ready in time"),
@@ -378,7 +374,6 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SERVE_FELL_BACK: CodeInfo("Serve went back from a release by itself"),
     Code.SWITCH_TIMEOUT: CodeInfo("Serve did not switch to the candidate in time"),
     Code.CONTROLLER_ANSWER: CodeInfo("The controller's answer cannot be used"),
-    Code.SERVE_NOT_STARTED: CodeInfo("Serve could not be started"),
     Code.RUNTIME_UNKNOWN: CodeInfo("There is no runtime plug-in of that name"),
     Code.RUNTIME_MISSING: CodeInfo("A runtime is not installed"),
     Code.MODEL_LOAD_FAILED: CodeInfo("A runtime cannot load a variant"),
@@ -411,7 +406,6 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
-    Code.DOWNLOAD_BROKEN: CodeInfo("A download broke off"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),
     Code.CLI_NO_CONTEXT: CodeInfo("No controller is chosen"),
     Code.CLI_CONFIG_INVALID: CodeInfo("The command line's own configuration cannot be read"),
