@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from modelfleet_agent.control.application import Ask, Question, Reply
+from modelfleet_agent.control.framing import MAX_SPLIT, Channel, open_split, split_frame
 from modelfleet_agent.control.protocol import ModelRef, ModelState, SlotDesired
+from modelfleet_agent.control.tensors import TensorHead
 from modelfleet_agent.sdk import Answer, WorldError
+from modelfleet_agent.serve.slot import MAX_UNDER_WAY
 from modelfleet_core.wire.report import Report
 
 from e2e.support import eventually
@@ -276,3 +282,34 @@ def test_a_request_later_than_its_deadline_is_dropped_and_says_so(
         eventually(lambda: model(live_images.inputs[0]) is not None, 10, ignoring=(WorldError,))
     assert serve.actual().dropped >= 1
     assert serve.actual().models[0].restarts == 0
+
+
+def test_more_requests_than_serve_accepts_are_refused_at_the_door(
+    serve: ServeProcess, variants: Variants, live_images: Images
+) -> None:
+    incumbent = variants("1.1")
+    serve.want(only(incumbent))
+    pid = pid_of(serve, incumbent)
+    os.kill(pid, signal.SIGSTOP)
+    question = Question(Ask.INFER, 1, SLOT, 20.0, (TensorHead("", (1, 1, 32, 32)),))
+    message = split_frame(msgspec.msgpack.encode(question), [live_images.inputs[0].tobytes()])
+    channels: list[Channel] = []
+    for _ in range(6):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(30)
+        connection.connect(str(serve.socket))
+        channels.append(Channel(connection))
+        for _ in range(16):
+            channels[-1].send(message)
+    eventually(lambda: serve.actual().dropped == 96 - MAX_UNDER_WAY, 10)
+    os.kill(pid, signal.SIGCONT)
+    codes: list[str | None] = []
+    for channel in channels:
+        for _ in range(16):
+            payload = channel.receive(MAX_SPLIT)
+            assert payload is not None
+            reply = msgspec.msgpack.decode(open_split(payload)[0], type=Reply)
+            codes.append(reply.trouble.code if reply.trouble is not None else None)
+        channel.close()
+    assert sorted(codes, key=str) == ["MF-4022"] * (96 - MAX_UNDER_WAY) + [None] * MAX_UNDER_WAY
+    assert serve.actual().served == MAX_UNDER_WAY

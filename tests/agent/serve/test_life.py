@@ -20,7 +20,6 @@ from modelfleet_agent.serve import table
 from modelfleet_agent.serve.model import Model
 from modelfleet_agent.serve.shared import FellBack
 from modelfleet_agent.worker.priority import Priority
-from modelfleet_agent.worker.protocol import 
 from modelfleet_core.clock import SystemClock
 from modelfleet_core.errors import IntegrityError
 
@@ -190,8 +189,8 @@ def test_a_model_that_is_retired_takes_no_more_orders(variants: Variants) -> Non
             await model.moved()
         retiring = asyncio.create_task(model.retire())
         await asyncio.sleep(0)
-        assert not model.ready
+        seen = [model.ready]
         await retiring
-        assert not model.ready
+        assert [*seen, model.ready] == [False, False]
 
     asyncio.run(life())
