@@ -16,7 +16,8 @@ from modelfleet_core.wire.operator import Scope
 
 from .kit import Rig, in_loop, problem, rig
 
-PUBLIC = {"/livez", "/readyz", "/metrics", "/openapi.json"}
+PUBLIC = {"/livez", "/readyz", "/metrics", "/openapi.json", "/v1/device/trust"}
+"""Health, and public keys for a device that has no trust file yet."""
 SURFACES = {
     "/v1/device/enroll": {"post"},
     "/v1/device/checkin": {"post"},
@@ -38,6 +39,7 @@ SURFACES = {
     "/v1/rollouts/{name}": {"get"},
     "/v1/rollouts/{name}/operations": {"post"},
     "/v1/audit": {"get"},
+    "/v1/device/trust": {"get"},
     "/v1/trust": {"get"},
     "/v1/trust/release-keys": {"post"},
     "/livez": {"get"},
@@ -61,7 +63,8 @@ async def test_every_route_declares_exactly_one_permission(tmp_path: Path) -> No
             (permission,) = permissions(route)
             assert (permission.name == "public") is (route.path in PUBLIC), route.path
         assert set(hot_of(one).routes) == {path for path in SURFACES if path.startswith("/v1/device/")} - {
-            "/v1/device/enroll"
+            "/v1/device/enroll",
+            "/v1/device/trust",
         }
         assert PERMISSION == "device"
 
@@ -83,7 +86,7 @@ async def test_a_route_without_a_permission_stops_the_start(
 
 
 @in_loop
-async def test_nothing_but_health_answers_without_credentials(tmp_path: Path) -> None:
+async def test_nothing_but_health_and_public_keys_answers_without_credentials(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         for route in api_routes(build_api(one.controller, "0")):
             path = route.path_format.replace("{digest}", "0" * 64)

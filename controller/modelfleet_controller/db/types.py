@@ -28,6 +28,10 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("an instant must be aware")
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(f"the instant {value.isoformat()} cannot be told in UTC") from error
         return (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:

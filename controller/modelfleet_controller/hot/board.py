@@ -12,6 +12,7 @@ from datetime import datetime
 
 from modelfleet_core.release.device_class import SHIPPED, DeviceClass
 from modelfleet_core.rollout.assignment import GONE, Baseline, KnownRelease, Standing, Subject
+from modelfleet_core.rollout.cohort import position
 from modelfleet_core.rollout.progress import DeviceOutcome
 from modelfleet_core.trust.keys import Ed25519Public, ed25519_public_from_raw
 from modelfleet_core.wire.checkin import SlotStatus
@@ -83,6 +84,17 @@ class Board:
     def outcome(self, device: str, rollout: str) -> DeviceOutcome | None:
         """Where the device stands in a rollout of the board."""
         return self._outcomes.get(device, {}).get(rollout)
+
+    def takes_part(self, device: str, standing: Standing) -> bool:
+        """Whether the device is in the rollout already, or a stage begun so far takes it in."""
+        if self.outcome(device, standing.id) is not None:
+            return True
+        entry = self.devices.get(device)
+        found = None if entry is None else standing.classes.get(entry.row.device_class or "")
+        if entry is None or found is None:
+            return False
+        place = position(standing.salt, device)
+        return any(cutoff.holds(place, entry.row.enrolled_at) for cutoff in found.cutoffs)
 
     # ---------------------------------------------------------------- what transactions publish
 

@@ -55,7 +55,8 @@ class RolloutRepository:
         rows = await self._connection.execute(
             select(ROLLOUT)
             .where(or_(ROLLOUT.c.id == id_or_name, ROLLOUT.c.name == id_or_name))
-            .order_by(ROLLOUT.c.id.desc())
+            # an id first: a rollout may be named like the id of another
+            .order_by((ROLLOUT.c.id == id_or_name).desc(), ROLLOUT.c.id.desc())
             .limit(1)
         )
         row = rows.one_or_none()
@@ -189,6 +190,14 @@ class RolloutRepository:
                 for row in rows:
                     found[(rollout_id, row.device_id)] = _device(row)
         return found
+
+    async def belongs(
+        self, rollout: StoredRollout, device_id: str, device_class: str, joined_at: datetime
+    ) -> bool:
+        """Whether a stage begun so far takes the device in; only such a device may have been asked."""
+        cutoffs = (await self.cutoffs(rollout.id)).get(device_class, {})
+        place = cohort.position(rollout.salt, device_id)
+        return any(cutoff.holds(place, joined_at) for cutoff in cutoffs.values())
 
     async def put_devices(self, devices: Sequence[StoredDevice]) -> None:
         """Stores device rows, new or changed."""

@@ -179,7 +179,8 @@ async def _undo(call: Call) -> OperationAnswer:
         raise refusals.not_now("undo", state_of(call.rollout), "ended; abort takes an active one back")
     by_baseline: dict[str, list[str]] = {}
     for stored in await call.rollouts.classes(call.rollout.id):
-        if stored.baseline is not None and stored.state is ClassState.COMPLETED:
+        other = stored.baseline not in (None, call.rollout.release_id)
+        if other and stored.baseline is not None and stored.state is ClassState.COMPLETED:
             by_baseline.setdefault(stored.baseline, []).append(stored.device_class)
     if not by_baseline:
         raise refusals.nothing_to_undo(call.rollout.name)
@@ -201,7 +202,8 @@ async def _undo(call: Call) -> OperationAnswer:
 async def _not_completed(call: Call) -> tuple[str, ...]:
     classes = await call.rollouts.classes(call.rollout.id)
     again = [stored.device_class for stored in classes if stored.state is not ClassState.COMPLETED]
-    return () if len(again) == len(classes) else tuple(again)
+    # as restricted as the attempt before: the retry of an undo for one class stays with it
+    return call.rollout.only_classes if len(again) == len(classes) else tuple(again)
 
 
 def _asked(stored: StoredClass, operation: Operation, actor: Actor) -> StoredClass:

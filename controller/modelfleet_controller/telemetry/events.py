@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from modelfleet_core.gates.evidence import Stratum
 from modelfleet_core.rollout.progress import DeviceOutcome
@@ -20,6 +21,7 @@ from .repository import TelemetryRepository
 from .transitions import OUTCOME_OF, hard_kind
 
 _REASON = 2000
+MAX_BYTES: Final = 1 << 50
 
 
 class EventIntake:
@@ -32,13 +34,19 @@ class EventIntake:
         self._by_operation: dict[str, StoredRollout | None] = {}
 
     async def take(
-        self, device_id: str, device_class: str | None, has_incumbent: dict[str, bool], batch: EventBatch
+        self,
+        device_id: str,
+        device_class: str | None,
+        joined_at: datetime,
+        has_incumbent: dict[str, bool],
+        batch: EventBatch,
     ) -> EventAnswer:
         """Stores what is new of a batch.
 
         Args:
             device_id: who sent it.
             device_class: its class; without one its events change no rollout.
+            joined_at: since when it is known.
             has_incumbent: slot -> whether the device said at its last check-in that something serves there.
             batch: as it came.
         """
@@ -50,22 +58,31 @@ class EventIntake:
             if event.sequence != reached + 1:
                 break
             if device_class is not None:
-                await self._apply(device_id, device_class, has_incumbent.get(event.slot, False), event)
+                known = has_incumbent.get(event.slot, False)
+                await self._apply(device_id, device_class, joined_at, known, event)
             reached = event.sequence
         if reached != through:
             await self._telemetry.set_outbox(device_id, batch.epoch, reached)
         return EventAnswer(epoch=batch.epoch, through=reached)
 
     async def _apply(
-        self, device_id: str, device_class: str, has_incumbent: bool, event: DeviceEvent
+        self,
+        device_id: str,
+        device_class: str,
+        joined_at: datetime,
+        has_incumbent: bool,
+        event: DeviceEvent,
     ) -> None:
         rollout = await self._rollout(event.operation)
-        if rollout is None:
+        if rollout is None or event.slot != rollout.slot:
             return
         key = (rollout.id, device_id)
-        at = min(event.at, self._now)
+        # a device's clock may say anything: nothing of a rollout happened before it was made
+        at = max(rollout.created_at, min(event.at, self._now))
         row = (await self._rollouts.devices_of([key])).get(key)
         if row is None:
+            if not await self._rollouts.belongs(rollout, device_id, device_class, joined_at):
+                return  # nobody asked this device: acknowledged, never counted
             row = StoredDevice(
                 rollout_id=rollout.id,
                 device_id=device_id,
@@ -85,7 +102,7 @@ class EventIntake:
             row = replace(row, code=event.code and event.code[:16], reason=_cut(event.reason))
         received = int(event.numbers.get("bytes_received", 0))
         if received > 0:
-            row = replace(row, bytes_received=row.bytes_received + min(received, 1 << 50))
+            row = replace(row, bytes_received=min(row.bytes_received + received, MAX_BYTES))
         await self._rollouts.put_devices([row])
 
     async def _rollout(self, operation: str) -> StoredRollout | None:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 
 from modelfleet_core.gates.evidence import CARRIED_ONLY, DeviceSum
 from modelfleet_core.gates.scores import check_report, score_report, stratum_of
-from modelfleet_core.rollout.cohort import position
 from modelfleet_core.rollout.progress import DeviceOutcome
 from modelfleet_core.wire.director import Mode
 from modelfleet_core.wire.report import Report, ReportAnswer, ReportBatch
@@ -49,7 +48,7 @@ class ReportIntake:
         for report in batch.reports:
             check_report(report)
             started_at = self._window_start(report, batch.sent_unix_s)
-            rollout = await self._rollout(report.operation)
+            rollout = await self._rollout(report)
             stored = None if rollout is None else await self._class(rollout.id, device_class)
             stage = (
                 CARRIED_ONLY
@@ -79,7 +78,7 @@ class ReportIntake:
         key = (rollout.id, device_id)
         row = (await self._rollouts.devices_of([key])).get(key)
         if row is None:
-            if not await self._belongs(device_id, joined_at, rollout, stored):
+            if not await self._rollouts.belongs(rollout, device_id, stored.device_class, joined_at):
                 return  # evidence of a device that nobody asked: kept, never counted
             row = StoredDevice(
                 rollout_id=rollout.id,
@@ -113,13 +112,6 @@ class ReportIntake:
             [_counted(row, report, started_at, stored.stage, in_stage, stage != CARRIED_ONLY)]
         )
 
-    async def _belongs(
-        self, device_id: str, joined_at: datetime, rollout: StoredRollout, stored: StoredClass
-    ) -> bool:
-        cutoffs = (await self._rollouts.cutoffs(rollout.id)).get(stored.device_class, {})
-        place = position(rollout.salt, device_id)
-        return any(cutoff.holds(place, joined_at) for cutoff in cutoffs.values())
-
     def _window_start(self, report: Report, sent_unix_s: float | None) -> datetime:
         """When the window began by the controller's clock; never in the future."""
         window = max(0, min(report.window, _LARGEST_WINDOW))
@@ -131,10 +123,17 @@ class ReportIntake:
         unix_s = max(0.0, min(unix_s, self._now.timestamp()))
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=unix_s)
 
-    async def _rollout(self, operation: str) -> StoredRollout | None:
+    async def _rollout(self, report: Report) -> StoredRollout | None:
+        """The rollout that a report speaks for. Only its own release and slot: else one window could be
+        told many times, each time about another release.
+        """
+        operation = report.operation
         if operation not in self._by_operation:
             self._by_operation[operation] = await self._telemetry.rollout_of(operation)
-        return self._by_operation[operation]
+        found = self._by_operation[operation]
+        if found is None or (found.release_id, found.slot) != (report.release, report.slot):
+            return None
+        return found
 
     async def _class(self, rollout_id: str, device_class: str | None) -> StoredClass | None:
         if rollout_id not in self._classes:

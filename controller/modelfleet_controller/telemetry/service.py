@@ -41,22 +41,27 @@ class Telemetry:
         for device_id, batch in items:
             entry = self._controller.board.devices[device_id]
             incumbents = {status.slot: status.incumbent is not None for status in entry.slots}
-            answers.append(await intake.take(device_id, entry.row.device_class, incumbents, batch))
+            row = entry.row
+            answers.append(await intake.take(device_id, row.device_class, row.enrolled_at, incumbents, batch))
         return answers
 
-    def committed(self, device_id: str, batch: EventBatch) -> None:
-        """Puts the outcomes of a durable batch into the snapshot; a repeated batch changes nothing."""
+    def committed(self, device_id: str, batch: EventBatch, reached: int) -> None:
+        """Puts the outcomes of a batch that is durable up to event `reached` into the snapshot; a repeated
+        batch changes nothing.
+        """
         epoch, through = self._published.get(device_id, ("", 0))
         if epoch != batch.epoch:
             through = 0
         board = self._controller.board
-        operations = {standing.operation: standing.id for standing in board.standings}
+        standings = {standing.operation: standing for standing in board.standings}
         for event in batch.events:
-            if event.sequence <= through:
+            if not through < event.sequence <= reached:
                 continue
             through = event.sequence
             outcome = OUTCOME_OF.get(event.kind)
-            rollout_id = operations.get(event.operation)
-            if outcome is not None and rollout_id is not None:
-                board.set_outcome(device_id, rollout_id, outcome)
+            standing = standings.get(event.operation)
+            if outcome is None or standing is None or event.slot != standing.plan.slot:
+                continue
+            if board.takes_part(device_id, standing):
+                board.set_outcome(device_id, standing.id, outcome)
         self._published[device_id] = (batch.epoch, through)

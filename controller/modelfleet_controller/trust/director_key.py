@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from modelfleet_core.error_codes import Code
@@ -14,12 +15,22 @@ def load_or_make(path: Path) -> Ed25519Private:
     """The key in `path`; a fresh one is written where there is none.
 
     Raises:
-        IntegrityError: MF-2001, the file holds no Ed25519 key.
+        IntegrityError: MF-2001, the file holds no Ed25519 key, or others than its owner may read it.
     """
     try:
-        key = load_private_key(path.read_bytes())
+        mode = stat.S_IMODE(path.stat().st_mode)
+        data = path.read_bytes()
     except FileNotFoundError:
         return _make(path)
+    if mode & 0o077:
+        raise IntegrityError(
+            Code.KEY_INVALID,
+            f"the director key {path}: others may read it (mode {mode:04o})",
+            expected="a file that only its owner can read",
+            todo=f"run: chmod 600 {path}; if somebody may have read it, give the devices a new trust file",
+        )
+    try:
+        key = load_private_key(data)
     except CallerError as error:
         raise IntegrityError(
             Code.KEY_INVALID,
@@ -47,4 +58,9 @@ def _make(path: Path) -> Ed25519Private:
         file.flush()
         os.fsync(file.fileno())
     beside.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
     return key

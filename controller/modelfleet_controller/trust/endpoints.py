@@ -1,4 +1,4 @@
-"""GET /v1/trust, POST /v1/trust/release-keys."""
+"""GET /v1/trust, GET /v1/device/trust, POST /v1/trust/release-keys."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from modelfleet_core.wire.operator import Scope, TrustView
 
 from ..auth.actor import Actor
 from ..controller import Controller
-from ..http.access import Operator, controller_of
+from ..http.access import PUBLIC, Operator, controller_of
 from ..http.body import Body, reply
 from .service import TrustService
 
-router = APIRouter(prefix="/v1/trust", tags=["trust"])
+router = APIRouter(tags=["trust"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class ReleaseKeyRequest:
     pem: str
 
 
-@router.get("", responses={200: {"model": TrustView}})
+@router.get("/v1/trust", responses={200: {"model": TrustView}})
 async def show(request: Request, actor: Actor = Operator(Scope.VIEWER)) -> Response:
     """Audience and public keys: what a trust file is made of."""
     controller = controller_of(request)
@@ -34,7 +34,16 @@ async def show(request: Request, actor: Actor = Operator(Scope.VIEWER)) -> Respo
     return reply(_view(controller, keys))
 
 
-@router.post("/release-keys", responses={201: {"model": TrustView}})
+@router.get("/v1/device/trust", dependencies=[PUBLIC], responses={200: {"model": TrustView}})
+async def show_devices(request: Request) -> Response:
+    """The same public keys for a device that has no trust file (`--trust-on-first-use`)."""
+    controller = controller_of(request)
+    async with controller.database.read() as connection:
+        keys = await TrustService(connection, controller.clock).release_keys()
+    return reply(_view(controller, keys), headers={"cache-control": "no-store"})
+
+
+@router.post("/v1/trust/release-keys", responses={201: {"model": TrustView}})
 async def add_release_key(
     request: Request,
     actor: Actor = Operator(Scope.ADMIN),

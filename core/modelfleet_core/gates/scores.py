@@ -31,6 +31,7 @@ BREACH_SHARE: Final = 0.2
 MIN_PAIRS: Final = 5
 """Fewer latency pairs in a window are no evidence (their p95 is the largest of a handful)."""
 
+_MOST: Final = 1 << 40
 _LARGEST_SCORE: Final = 20.0
 _UNIT: Final = 2.0**30
 _QUANTILE: Final = {Metric.LATENCY_P50: 0.50, Metric.LATENCY_P95: 0.95, Metric.LATENCY_P99: 0.99}
@@ -132,7 +133,7 @@ def check_report(report: Report) -> None:
         report.candidate_only_failed,
         report.incumbent_failed,
     )
-    if min(numbers) < 0 or max(numbers) > 1 << 40:
+    if min(numbers) < 0 or max(numbers) > _MOST:
         raise _contradiction(f"counts {numbers}", "counts of 0 or more")
     if report.candidate_only_failed + report.incumbent_failed > report.n:
         raise _contradiction(
@@ -146,12 +147,16 @@ def check_report(report: Report) -> None:
         )
     seen = report.agreement
     if seen is not None and (
-        min(seen.compared, seen.agreed, seen.close) < 0 or seen.agreed + seen.close > seen.compared
+        seen.compared > _MOST
+        or min(seen.compared, seen.agreed, seen.close) < 0
+        or seen.agreed + seen.close > seen.compared
     ):
         raise _contradiction(f"agreement {seen}", "agreed + close <= compared")
     golden = report.golden
     if golden is not None and not (
-        0 <= golden.candidate_right <= golden.total and 0 <= (golden.incumbent_right or 0) <= golden.total
+        golden.total <= _MOST
+        and 0 <= golden.candidate_right <= golden.total
+        and 0 <= (golden.incumbent_right or 0) <= golden.total
     ):
         raise _contradiction(f"golden {golden}", "right answers between 0 and total")
     pairs = report.latency
@@ -159,7 +164,15 @@ def check_report(report: Report) -> None:
         raise _contradiction(f"{pairs.count} latency pairs", "0 or more")
     if pairs is not None and max(len(pairs.candidate), len(pairs.incumbent)) > MAX_SKETCH:
         raise _contradiction("a latency sketch is too long for a window", f"at most {MAX_SKETCH} characters")
+    told = [report.rss_candidate_bytes or 0, report.rss_incumbent_bytes or 0]
+    if report.coverage is not None:
+        coverage = report.coverage
+        told += [coverage.offered, coverage.run, coverage.dropped_queue, coverage.dropped_budget]
     scores = report.scores
+    if scores is not None:
+        told += [*scores.candidate, *scores.incumbent]
+    if min(told) < 0 or max(told) > _MOST:
+        raise _contradiction("a count, size or bin out of range", f"0 to {_MOST}")
     if scores is not None and not len(scores.candidate) == len(scores.incumbent) == SCORE_BINS:
         raise _contradiction("score histograms of another size", f"{SCORE_BINS} bins each")
 
