@@ -69,7 +69,7 @@ def main() -> None:
             "modelfleet-controller",
             "serve",
             "--data",
-            folder / "controller",
+            str(folder / "controller"),
             "--listen",
             "127.0.0.1:0",
         ]

@@ -166,7 +166,8 @@ def main() -> None:
         twin = ModelRef("f" * 64, "digits:1.1-twin", twin.variant, twin.folder)
         inference_s = direct(incumbent, pictures)
         print(
-            f"one inference alone: {1e6 * inference_s:.0f} us of processor time; load {os.getloadavg()[0]:.1f}"
+            f"one inference alone: {1e6 * inference_s:.0f} us of processor time;"
+            f" load {os.getloadavg()[0]:.1f}"
         )
         with ServeProcess(folder) as serve:
             serve.want(only(incumbent))
@@ -198,10 +199,11 @@ def main() -> None:
                     found = ratios(serve, 11, since)
                     thread.join()
                 middles, tails = [item[0] for item in found], [item[1] for item in found]
+                sizes = [abs(item) for item in tails]
                 print(
-                    f"A/A pairs, {title:11}: {len(found)} windows of 2 s; p50 ratio {math.exp(median(middles)):.3f},"
-                    f" p95 ratio {math.exp(median(tails)):.3f}; spread of log p95 (median |x|)"
-                    f" {median(abs(item) for item in tails):.3f}, largest {max(abs(item) for item in tails):.3f}"
+                    f"A/A pairs, {title:11}: {len(found)} windows of 2 s;"
+                    f" p50 ratio {math.exp(median(middles)):.3f}, p95 ratio {math.exp(median(tails)):.3f};"
+                    f" spread of log p95 (median |x|) {median(sizes):.3f}, largest {max(sizes):.3f}"
                 )
 
 
