@@ -111,6 +111,7 @@ class FakeController:
     events: list[DeviceEvent] = field(default_factory=list)
     outbox: dict[str, int] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
+    sent_unix_s: list[float | None] = field(default_factory=list)
     checkins: list[Checkin] = field(default_factory=list)
     enrolments: list[EnrollRequest] = field(default_factory=list)
     requests: list[Outgoing] = field(default_factory=list)
@@ -172,6 +173,8 @@ class FakeController:
     def _answer(self, request: Outgoing) -> MemoryStream:
         if self.refuse:
             raise self.refuse.pop(0)
+        if request.path == "/livez":
+            return MemoryStream(200, {}, b"ok")
         if request.path == "/v1/device/trust":
             view = TrustView(self.audience, self.trust().release_keys, self.trust().director_keys)
             return MemoryStream(200, {}, codec.encode(view))
@@ -184,6 +187,7 @@ class FakeController:
             return self._events(request)
         if request.path == "/v1/device/reports":
             batch = codec.decode(request.body, ReportBatch, what="reports")
+            self.sent_unix_s.append(batch.sent_unix_s)
             fresh = [report for report in batch.reports if report not in self.reports]
             self.reports += fresh
             return _json(ReportAnswer(len(fresh), len(batch.reports) - len(fresh)))

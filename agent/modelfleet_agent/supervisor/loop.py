@@ -197,7 +197,7 @@ class ControlLoop:
             self._note(error)
 
     def _beat(self) -> None:
-        now = self._clock.now().timestamp()
+        now = self._clock.uncorrected().timestamp()  # as serve, so that all windows are cut alike
         reports = [self._heartbeat.beat(slot.record, now) for slot in self.slots]
         self._spool.add([report for report in reports if report is not None])
 

@@ -56,6 +56,10 @@ class CorrectedClock:
         """The corrected instant."""
         return self._clock.now() + timedelta(seconds=self.offset_s)
 
+    def uncorrected(self) -> datetime:
+        """The machine's own instant, by which serve cuts its windows."""
+        return self._clock.now()
+
     def monotonic(self) -> float:
         """Seconds since an arbitrary start."""
         return self._clock.monotonic()

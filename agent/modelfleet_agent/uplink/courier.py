@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from modelfleet_agent.board import Board
@@ -127,8 +128,10 @@ class Courier:
 
     def _deliver_reports(self) -> None:
         while (batch := self._spool.batch()) is not None:
+            # By which clock the windows were cut: the controller shifts them by the difference to its own.
+            told = replace(batch, sent_unix_s=self._clock.uncorrected().timestamp())
             try:
-                body = self._client.exchange("POST", "/v1/device/reports", codec.encode(batch)).answer.body
+                body = self._client.exchange("POST", "/v1/device/reports", codec.encode(told)).answer.body
                 codec.decode(body, ReportAnswer, what="the answer to reports")
             except CallerError as error:
                 if error.code in _UNWANTED or error.code is Code.REQUEST_CLOCK:

@@ -304,6 +304,17 @@ def test_a_wrong_clock_recovers_and_keeps_its_offset(device: Device, hours: floa
     assert paths(device) == ["checkin"] * 3
 
 
+@pytest.mark.parametrize("hours", [-1.0, 1.0])
+def test_reports_say_by_which_clock_their_windows_were_cut(device: Device, hours: float) -> None:
+    device.clock.instant += timedelta(hours=hours)
+    device.courier.round()
+    device.spool.add([report(1)])
+    tick(device, 61)
+    assert device.corrected.offset_s == pytest.approx(-hours * 3600)
+    assert device.controller.sent_unix_s == [pytest.approx(device.clock.now().timestamp())]
+    assert device.corrected.uncorrected() == device.clock.now()
+
+
 def test_a_signed_time_of_a_stranger_is_not_believed(device: Device) -> None:
     device.clock.instant += timedelta(hours=1)
     device.controller.director = ed25519_from_seed(b"s" * 32)
