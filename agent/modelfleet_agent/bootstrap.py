@@ -155,7 +155,6 @@ class Agent:
             client,
             enrolled.policy,
             facts=lambda: self.board.facts,
-            device_class=identity.device_class,
             clock=self.clock,
             entropy=world.entropy,
             keep_free=settings.min_free_bytes,

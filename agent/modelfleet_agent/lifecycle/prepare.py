@@ -18,7 +18,7 @@ from modelfleet_core.errors import CallerError, IntegrityError, ModelfleetError
 from modelfleet_core.ids import sha256_hex
 from modelfleet_core.lifecycle.chain import Installed
 from modelfleet_core.lifecycle.machine import State
-from modelfleet_core.release.device_class import DeviceFacts
+from modelfleet_core.release.device_class import SHIPPED, DeviceFacts
 from modelfleet_core.release.manifest import (
     MANIFEST_NAME,
     MAX_BUNDLE_BYTES,
@@ -26,7 +26,7 @@ from modelfleet_core.release.manifest import (
     Manifest,
     Variant,
 )
-from modelfleet_core.release.matching import variant_no
+from modelfleet_core.release.matching import class_no, variant_no
 from modelfleet_core.trust.bundle import verify_bundle
 from modelfleet_core.trust.policy import TrustPolicy
 from modelfleet_core.trust.statement import (
@@ -68,7 +68,6 @@ def verify(
     *,
     policy: TrustPolicy,
     facts: DeviceFacts,
-    device_class: str | None,
 ) -> Verified:
     """Everything that must hold before a release is downloaded. Pure.
 
@@ -77,8 +76,7 @@ def verify(
         manifest_bytes: `release.json`.
         assignment: what the director ordered.
         policy: of the pinned trust file.
-        facts: of this device.
-        device_class: its class; None = not known, then facts alone decide.
+        facts: of this device, now: they decide, not the class that it had at enrolment.
 
     Raises:
         IntegrityError: MF-2010 to MF-2041, signature, digests or names do not hold.
@@ -107,7 +105,7 @@ def verify(
             expected=f"slot {manifest.name}",
             todo="nothing on the device: the controller has mixed up two releases",
         )
-    reason = variant_no(facts, device_class or variant.device_class, variant)
+    reason = _unfit(facts, variant)
     if reason is not None:
         raise CallerError(
             Code.NO_FITTING_VARIANT,
@@ -118,6 +116,13 @@ def verify(
     return Verified(statement, manifest, variant, bundle)
 
 
+def _unfit(facts: DeviceFacts, variant: Variant) -> str | None:
+    """Why the variant does not fit; of a class that a user has defined only its variant's needs are known."""
+    shipped = next((known for known in SHIPPED if known.name == variant.device_class), None)
+    no = None if shipped is None else class_no(facts, shipped)
+    return no or variant_no(facts, variant.device_class, variant)
+
+
 class Preparer:
     """Does the work of the preparing states.
 
@@ -126,7 +131,6 @@ class Preparer:
         source: where blobs come from.
         policy: of the pinned trust file.
         facts: of this device, now.
-        device_class: its class.
         clock: for waiting.
         entropy: for the jitter of retries.
         keep_free: bytes that must stay free on the disk.
@@ -139,7 +143,6 @@ class Preparer:
         policy: TrustPolicy,
         *,
         facts: Callable[[], DeviceFacts],
-        device_class: str | None,
         clock: Clock,
         entropy: Entropy,
         keep_free: int,
@@ -148,7 +151,6 @@ class Preparer:
         self._source = source
         self._policy = policy
         self._facts = facts
-        self._device_class = device_class
         self._clock = clock
         self._entropy = entropy
         self._keep_free = keep_free
@@ -242,7 +244,6 @@ class Preparer:
             assignment,
             policy=self._policy,
             facts=self._facts(),
-            device_class=self._device_class,
         )
 
     def _blob(self, downloader: Downloader, digest: str, path: Path, limit: int, what: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from modelfleet_agent.uplink.client import ControllerClient, CorrectedClock
 from modelfleet_core.clock import ManualClock
 from modelfleet_core.errors import CallerError, IntegrityError
 from modelfleet_core.lifecycle.machine import State
+from modelfleet_core.release.device_class import DeviceFacts
 from modelfleet_core.trust.keys import ed25519_from_seed
 from modelfleet_core.trust.policy import policy_of
 from modelfleet_core.wire.director import SlotAssignment
@@ -37,7 +39,6 @@ class Bench:
             ControllerClient(controller, "dev_1", signer, self.policy, CorrectedClock(clock), entropy(1)),
             self.policy,
             facts=lambda: FACTS,
-            device_class="x86-onnxruntime",
             clock=clock,
             entropy=entropy(2),
             keep_free=0,
@@ -131,15 +132,33 @@ def test_a_manifest_that_this_version_cannot_read_is_refused(bench: Bench) -> No
             bench.order,
             policy=bench.policy,
             facts=FACTS,
-            device_class=None,
         )
 
 
-def test_without_a_known_class_the_facts_decide(bench: Bench) -> None:
-    for device_class, fits in ((None, True), ("x86-onnxruntime", True), ("arm-litert", False)):
-        arguments = (bench.release.bundle, bench.release.manifest_bytes, bench.order)
-        if fits:
-            verify(*arguments, policy=bench.policy, facts=FACTS, device_class=device_class)
-            continue
-        with pytest.raises(CallerError, match="MF-3020"):
-            verify(*arguments, policy=bench.policy, facts=FACTS, device_class=device_class)
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (FACTS, ""),
+        (replace(FACTS, runtimes={"openvino": "2025.0"}), "runtime onnxruntime is not offered"),
+        (replace(FACTS, architecture="aarch64"), "architecture aarch64"),
+        (replace(FACTS, memory_bytes=1), "memory"),
+    ],
+)
+def test_the_facts_of_now_decide_whatever_the_class_was_at_enrolment(
+    bench: Bench, facts: DeviceFacts, reason: str
+) -> None:
+    arguments = (bench.release.bundle, bench.release.manifest_bytes, bench.order)
+    if not reason:
+        verify(*arguments, policy=bench.policy, facts=facts)
+        return
+    with pytest.raises(CallerError, match=f"MF-3020.*{reason}"):
+        verify(*arguments, policy=bench.policy, facts=facts)
+
+
+def test_a_class_of_the_users_own_is_judged_by_what_its_variant_needs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    built = release("1.1", bench.controller.release_key, device_class="press-cameras").put(bench.controller)
+    arguments = (built.bundle, built.manifest_bytes, built.assignment("op"))
+    verify(*arguments, policy=bench.policy, facts=FACTS)
+    with pytest.raises(CallerError, match="MF-3020"):
+        verify(*arguments, policy=bench.policy, facts=replace(FACTS, runtimes={}))
