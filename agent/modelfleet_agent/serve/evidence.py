@@ -75,7 +75,6 @@ class Evidence:
         self.subject: Subject | None = None
         self._window: _Window | None = None
         self._next_index = 0
-        self._window_s = 0.0
 
     @property
     def pairs(self) -> int:
@@ -188,9 +187,8 @@ class Evidence:
 
     def _open(self, subject: Subject, now: float) -> None:
         index = _index(subject, now)
-        if subject.window_s == self._window_s and self._next_index - index <= MAX_AHEAD:
+        if self._next_index - index <= MAX_AHEAD:  # else another length of windows, or another clock
             index = max(index, self._next_index)
-        self._window_s = subject.window_s
         self._next_index = index + 1
         self._window = _Window(index)
 
