@@ -308,7 +308,9 @@ def test_killed_in_a_rollback(tmp_path: Path) -> None:
     """ROLLING_BACK is reached by another way than the table above."""
     story = STORIES[3]
     device, new = begin(tmp_path, story)
-    device.until(lambda: story.act(device, new) or device.record.state is State.PROBATION)  # type: ignore[func-returns-value]
+    device.until_state(State.SHADOWING)
+    device.controller.reassign(mode=Mode.LIVE)
+    device.until_state(State.PROBATION)
     device.controller.reassign(mode=Mode.WITHDRAWN)
     device.agent.courier.round()
     device.clock.advance(1)

@@ -133,6 +133,8 @@ def test_an_output_that_is_not_there_is_refused() -> None:
         (request(data=[1, 2, 3, 4]), "-1", "inference-header"),
         (request(data=[1, 2, 3, 4]), "99999", "inference-header"),
         (request(data=[1, 2, 3, 4]), "12x", "inference-header"),
+        (request(data=[1, 2, 3, 4]), "0" * 5000, "inference-header"),
+        (request(data=[1, 2, 3, 4]), "0" * 12 + "9" * 9, "inference-header"),
         (request(data=[1, 2, 3, 4], shape=[1 << 40, 4]), None, "MF-4036"),
         (request(data=[1, 2, 3, 4], shape=[]), None, "MF-4036"),
         (request(data=[1, 2, 3, 4]) + b"   x", str(len(request(data=[1, 2, 3, 4]))), "bytes follow"),

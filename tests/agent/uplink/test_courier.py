@@ -250,6 +250,27 @@ def test_a_restored_controller_gets_a_new_epoch(device: Device) -> None:
     assert device.journal.pending == 0
 
 
+def test_a_controller_that_answers_nonsense_to_events_is_asked_seldom(device: Device) -> None:
+    class Negative(dict[str, int]):
+        """Says of every epoch that minus five events are durable."""
+
+        asked = 0
+
+        def get(self, key: str, default: int | None = None) -> int:  # type: ignore[override]
+            self.asked += 1
+            assert self.asked < 10, "asked again and again without a pause"
+            return -5
+
+    device.controller.outbox = Negative()
+    device.journal.record(SlotRecord("digits"), [event(), event()])
+    before = device.journal.epoch
+    assert device.courier.round() >= 0.5
+    assert (device.journal.pending, device.journal.epoch) == (2, before)
+    device.controller.outbox = {}
+    tick(device, 10)
+    assert device.journal.pending == 0
+
+
 def test_reports_survive_a_restart_and_are_bounded(tmp_path: Path) -> None:
     spool = ReportSpool(tmp_path / "reports", kept=10)
     spool.add([report(n) for n in range(25)])
