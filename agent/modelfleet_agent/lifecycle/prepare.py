@@ -120,7 +120,9 @@ def _unfit(facts: DeviceFacts, variant: Variant) -> str | None:
     """Why the variant does not fit; of a class that a user has defined only its variant's needs are known."""
     shipped = next((known for known in SHIPPED if known.name == variant.device_class), None)
     no = None if shipped is None else class_no(facts, shipped)
-    return no or variant_no(facts, variant.device_class, variant)
+    if no is not None:
+        return f"built for class {variant.device_class}: {no}"
+    return variant_no(facts, variant.device_class, variant)
 
 
 class Preparer:

@@ -112,7 +112,7 @@ class Courier:
             body = self._client.exchange("POST", "/v1/device/events", codec.encode(batch)).answer.body
             answer = codec.decode(body, EventAnswer, what="the answer to events")
             self._board.answered(self._clock.now())
-            if answer.epoch == batch.epoch and answer.through < batch.events[0].sequence - 1:
+            if answer.epoch == batch.epoch and 0 <= answer.through < batch.events[0].sequence - 1:
                 # The controller misses events that are forgotten here: it was restored from a backup.
                 logs.warning(_log, "outbox.renewed", through=answer.through)
                 self._journal.renew()

@@ -211,7 +211,8 @@ def invalid(happened: str, expected: str = "a request of the Open Inference Prot
 def _split(body: memoryview, header_length: str | None) -> tuple[memoryview, memoryview]:
     if header_length is None:
         return body, body[len(body) :]
-    if not header_length.isascii() or not header_length.isdecimal() or int(header_length[:12]) > len(body):
+    number = header_length.isascii() and header_length.isdecimal() and len(header_length) <= 12
+    if not number or int(header_length) > len(body):
         raise invalid(f"{HEADER_LENGTH} is {header_length[:32]!r}", f"0 to {len(body)}")
     length = int(header_length)
     return body[:length], body[length:]
