@@ -215,6 +215,16 @@ def test_audit_list_and_verify(person: Cli) -> None:
     assert (ended.code, ended.out.split(";")[0]) == (0, "4 decisions, the chain is whole")
 
 
+def test_a_rewritten_link_is_found_by_the_next(person: Cli) -> None:
+    links = _chain(4)
+    body = '{"sequence":2,"sentence":"nothing happened"}'
+    digest = hashlib.sha256(f"{links[1].previous}|{body}".encode()).hexdigest()
+    links[1] = replace(links[1], body=body, hash=digest)
+    person.controller.decisions = links
+    view = json.loads(person("audit", "verify", "-o", "json").out)
+    assert (view["ok"], view["broken_at"]) == (False, 3)
+
+
 def test_a_long_log_comes_page_by_page(person: Cli) -> None:
     person.controller.decisions = _chain(2500)
     assert json.loads(person("audit", "verify", "-o", "json").out)["decisions"] == 2500
