@@ -18,7 +18,7 @@ from modelfleet_core.wire.operator import TrustView
 from modelfleet_core.wire.report import Agreement, Coverage, GoldenCount, ReportBatch, Scores
 
 from .fleet import Fleet, Quality
-from .kit import ARM, X86, FakeDevice, Rig, in_loop, problem, rig
+from .kit import ARM, X86, FakeDevice, Rig, build, in_loop, problem, rig
 from .test_rollout_story import identity, installed, started
 from .test_rollout_verbs import ALL, SHADOW
 from .test_telemetry import errors_of, outcome, report, shadowing
@@ -68,6 +68,19 @@ def test_an_instant_that_could_not_be_read_again_is_not_written() -> None:
             column.process_bind_param(datetime.fromisoformat(odd), None)  # type: ignore[arg-type]
     now = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(microseconds=7)
     assert column.process_result_value(column.process_bind_param(now, None), None) == now  # type: ignore[arg-type]
+
+
+@in_loop
+async def test_a_release_of_an_impossible_year_is_refused_at_the_door(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        await one.trust_release_key()
+        built = build()
+        with pytest.raises(ValueError, match="year"):
+            replace(built.manifest, created_at=datetime.fromisoformat(EARLIEST))
+        made = codec.encode(built.manifest.created_at).decode().strip('"').encode()
+        odd = next(data for data in built.blobs if made in data).replace(made, EARLIEST.encode())
+        push = replace(built.push, manifest=await one.upload(odd))
+        assert problem(await one.call("POST", "/v1/releases", push)) == (400, "MF-1601")
 
 
 @in_loop

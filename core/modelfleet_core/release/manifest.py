@@ -209,6 +209,8 @@ class Manifest:
             raise ValueError(f"release {self.name!r}:{self.version!r} is not a plain name and version")
         if self.created_at.tzinfo is None:
             raise ValueError("created_at must be an aware instant")
+        if not 1970 <= self.created_at.year < 9999:  # others cannot be told in every time zone
+            raise ValueError(f"created_at {self.created_at.isoformat()} is not a year of 1970 to 9998")
         if len(self.variants) > MAX_VARIANTS:
             raise ValueError(f"{len(self.variants)} variants; at most {MAX_VARIANTS} are allowed")
         names = [v.name for v in self.variants]
