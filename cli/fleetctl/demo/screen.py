@@ -123,7 +123,9 @@ class Screen:
             self._console.print()
         for row in rows:
             mark = "recovered" if row.recovered else "NOT RECOVERED"
-            self._console.print(f"  kill -9 {escape(row.where)}: {mark}; {escape(row.said)}", highlight=False)
+            self._console.print(
+                f"  kill -9 {escape(row.where)}: {mark}; {escape(row.said)}", highlight=False, soft_wrap=True
+            )
 
     def refusals(self, rows: Sequence[RefusalRow]) -> None:
         """What was refused."""
