@@ -91,6 +91,15 @@ def test_enrolment_without_a_trust_file_is_refused(machine: Machine) -> None:
     assert machine.controller.requests == []
 
 
+def test_enrolment_that_reaches_nobody_says_what_to_do(machine: Machine) -> None:
+    refused = machine.call("enroll", "http://127.0.0.1:9", "--token", "t", "--trust", str(machine.trust))
+    assert refused.returncode == 1
+    first, _, third = refused.stderr.splitlines()
+    assert first.startswith("MF-5010: http://127.0.0.1:9 cannot be reached")
+    assert "enrol again" in third
+    assert machine.enroll("--trust", str(machine.trust)).returncode == 0
+
+
 def test_trust_on_first_use_prints_the_fingerprint_and_what_it_means(machine: Machine) -> None:
     done = machine.enroll("--trust-on-first-use")
     assert done.returncode == 0, done.stderr

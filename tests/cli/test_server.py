@@ -166,6 +166,7 @@ def test_a_controller_that_is_killed_is_told(cli: Cli, tmp_path: Path) -> None:
     with Server(cli.home, tmp_path / "data") as server:
         os.kill(server.view["pid"], signal.SIGKILL)
         assert server.child.wait(30) == 128 + signal.SIGKILL
+    assert "ended by signal 9" in (cli.home / "server.err").read_text()
 
 
 @pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:99999"])

@@ -16,7 +16,7 @@ from modelfleet_agent.uplink.enroll import Order, Outcome, enroll, no_trust_file
 from modelfleet_agent.uplink.transport import HttpTransport, check_url
 from modelfleet_core.clock import SystemClock, system_entropy
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import CallerError
+from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.ids import is_name
 from modelfleet_core.trust.policy import MAX_TRUST_BYTES
 from modelfleet_runtimes import registry
@@ -40,15 +40,25 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     )
     folder = prepare(settings.state_dir)
     with Lock.acquire(folder.lock):
-        outcome = enroll(
-            folder,
-            order,
-            measure(settings, registry.available(), version()),
-            keys=FileKey(folder.key, system_entropy),
-            transport_of=lambda ca: HttpTransport(url, ca),
-            clock=SystemClock(),
-            entropy=system_entropy,
-        )
+        try:
+            outcome = enroll(
+                folder,
+                order,
+                measure(settings, registry.available(), version()),
+                keys=FileKey(folder.key, system_entropy),
+                transport_of=lambda ca: HttpTransport(url, ca),
+                clock=SystemClock(),
+                entropy=system_entropy,
+            )
+        except WorldError as error:
+            if error.code is not Code.CONTROLLER_UNREACHABLE:
+                raise
+            raise WorldError(
+                error.code,
+                error.happened,
+                expected=error.expected,
+                todo="check the address and the network, then enrol again; nothing is lost by trying",
+            ) from error
     _tell(outcome, settings)
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fleetctl.server.child import ServerView
 
 app = group("Run a controller on this machine.")
+
+SIGNALLED: Final = 128
 
 
 @app.command()
@@ -53,7 +55,12 @@ def start(
         command += ["--poll-s", f"{poll:g}"]
     if insecure:
         command.append("--insecure")
-    raise typer.Exit(serve(command, str(folder), lambda view: emit(made.terminal, view, output, _ready)))
+    code = serve(command, str(folder), lambda view: emit(made.terminal, view, output, _ready))
+    if code > SIGNALLED:
+        made.terminal.note(
+            f"the controller was ended by signal {code - SIGNALLED}; start it again, nothing is lost"
+        )
+    raise typer.Exit(code)
 
 
 def _ready(view: ServerView) -> list[Block]:

@@ -127,19 +127,21 @@ class TokenService:
                 Code.TOKEN_INVALID,
                 "the token is not known to this controller",
                 expected=f"a token that begins with {_PREFIX[kind]}",
-                todo="log in again, or ask an admin for a token",
+                todo="log in again, or ask an admin for a token"
+                if kind == API
+                else "copy the whole token, or make one with `fleetctl token create`",
             )
         if token.revoked_at is not None:
             raise CallerError(
                 Code.TOKEN_REVOKED,
-                f"token {token.name!r} was revoked at {token.revoked_at.isoformat()}",
+                f"token {token.name!r} was revoked at {token.revoked_at:%Y-%m-%dT%H:%M:%SZ}",
                 expected="a token that is valid",
                 todo="ask an admin for a new one",
             )
         if token.expires_at <= self._clock.now():
             raise CallerError(
                 Code.TOKEN_EXPIRED,
-                f"token {token.name!r} expired at {token.expires_at.isoformat()}",
+                f"token {token.name!r} expired at {token.expires_at:%Y-%m-%dT%H:%M:%SZ}",
                 expected="a token that is valid",
                 todo="make a new one with `fleetctl token create`",
             )

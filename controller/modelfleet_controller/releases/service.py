@@ -129,7 +129,7 @@ class ReleaseService:
             raise CallerError(
                 Code.RELEASE_EXISTS,
                 f"{release.name}:{release.version} exists already with other content "
-                f"({taken.id[:12]}, pushed {taken.pushed_at.isoformat()} by {taken.pushed_by})",
+                f"({taken.id[:12]}, pushed {taken.pushed_at:%Y-%m-%dT%H:%M:%SZ} by {taken.pushed_by})",
                 expected="a version that was never pushed; releases do not change",
                 todo="give the release a new version and build it again",
             )
