@@ -313,3 +313,26 @@ def test_more_requests_than_serve_accepts_are_refused_at_the_door(
         channel.close()
     assert sorted(codes, key=str) == ["MF-4022"] * (96 - MAX_UNDER_WAY) + [None] * MAX_UNDER_WAY
     assert serve.actual().served == MAX_UNDER_WAY
+
+
+def test_a_death_in_the_middle_of_a_request_is_answered_by_the_same_model_again(
+    serve: ServeProcess, variants: Variants, live_images: Images
+) -> None:
+    incumbent = variants("1.1")
+    serve.want(only(incumbent))
+    pid = pid_of(serve, incumbent)
+    answers: list[Answer] = []
+
+    def application() -> None:
+        with serve.sdk(60) as model:
+            answers.append(model.ask({"image": live_images.inputs[:1]}))
+
+    os.kill(pid, signal.SIGSTOP)
+    thread = threading.Thread(target=application)
+    thread.start()
+    eventually(lambda: serve.metric("modelfleet_requests_under_way"), 10)
+    os.kill(pid, signal.SIGKILL)
+    thread.join()
+    assert np.array_equal(answers[0].first, logits(incumbent, live_images.inputs[:1]))
+    assert (serve.actual().served, serve.actual().failed) == (1, 0)
+    assert pid_of(serve, incumbent) != pid
