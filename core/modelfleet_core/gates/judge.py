@@ -22,6 +22,7 @@ from modelfleet_core.gates.silence import silence_sum
 from modelfleet_core.gates.verdict import PROMOTE_NEEDED, Judgement, Verdict
 from modelfleet_core.rollout.gate import Gate, Metric, Unless
 from modelfleet_core.rollout.plan import RolloutPlan
+from modelfleet_core.wire.director import Mode
 
 SMALL_CLASS: Final = 5
 WORST_NAMED: Final = 5
@@ -108,6 +109,9 @@ def _bet(
         ]
     else:
         rows = [row for row in evidence.sums.get(gate.metric, ()) if row.stratum is stratum]
+        if alone and not rows and plan.stages[stage].mode is Mode.SHADOW:
+            # nobody answers real requests here, so no report can ever speak: waiting would hold for good
+            return _not_applicable(gate, stratum, "no incumbent to shadow, so no real request is seen")
     return judge_rows(gate, rows, stage, stratum, needed, plan.min_devices_of(stage), plan.min_rounds)
 
 

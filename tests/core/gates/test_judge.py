@@ -221,6 +221,18 @@ def test_paired_gates_do_not_apply_without_an_incumbent_and_say_so() -> None:
     assert found[Metric.SILENCE].judgement is Judgement.FINE
 
 
+def test_a_first_install_in_shadow_is_left_to_silence_and_bake() -> None:
+    alone = Stratum.WITHOUT_INCUMBENT
+    evidence = ClassEvidence("x86", {}, heartbeats=beats(10, stratum=alone))
+    now = START + timedelta(minutes=55)
+    in_shadow = by_metric(judge_class(plan(), 0, START, evidence, 1, now))
+    assert in_shadow[Metric.ERRORS].judgement is Judgement.NOT_APPLICABLE
+    assert "no incumbent to shadow" in in_shadow[Metric.ERRORS].sentence
+    assert in_shadow[Metric.SILENCE].judgement is Judgement.FINE
+    live = by_metric(judge_class(plan(), 1, START, evidence, 1, now))
+    assert live[Metric.ERRORS].judgement is Judgement.UNDECIDED
+
+
 def test_strata_are_judged_apart_and_share_alpha() -> None:
     errors = rows(ERRORS, [[0.0] * 10] * 10)
     broken = tuple(replace(row, device=f"n{row.device}") for row in rows(ERRORS, [[0.2] * 10] * 5))
