@@ -103,6 +103,8 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
     """
     make_data(settings.data)
     upgraded = await asyncio.to_thread(upgrade, settings.data / DATABASE)
+    # token hashes and what devices said are for the owner alone; SQLite gives its side files the same mode
+    (settings.data / DATABASE).chmod(0o600)
     _tell_upgrade(upgraded)
     director = load_or_make(settings.data / DIRECTOR_KEY)
     blobs = LocalBlobs(settings.data / BLOBS, entropy)

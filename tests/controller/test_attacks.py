@@ -258,6 +258,16 @@ def test_a_director_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_the_database_is_its_owners_alone_in_whatever_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    async with rig(tmp_path) as one:
+        await one.api_token("viewer")
+        modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.glob("modelfleet.db*")}
+        assert len(modes) > 1
+        assert set(modes.values()) == {0}, modes
+
+
+@in_loop
 async def test_a_request_signed_for_one_place_is_worth_nothing_in_another(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         device: FakeDevice = await one.device("honest", X86)
