@@ -118,8 +118,9 @@ class Mirror:
         self._budget.resize(budget)
 
     def reset(self) -> None:
-        """Another subject: what waits belongs to the old one."""
+        """Another subject: what waits belongs to the old one, and golden pairs may be due without any traffic."""
         self._queue.clear()
+        self._arrived.set()
 
     def admit(self) -> bool:
         """Whether a chosen input may be looked at: there is budget and room in the queue. Counts it either

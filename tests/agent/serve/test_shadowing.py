@@ -92,6 +92,8 @@ def test_the_agreement_of_known_models_on_known_traffic(
 def test_pairs_see_a_slower_model(serve: ServeProcess, variants: Variants) -> None:
     """Without any traffic: golden inputs keep the pairs coming."""
     incumbent, candidate = variants("1.1"), variants("1.3")
+    serve.want(only(incumbent))
+    serve.until_state(incumbent)
     serve.want(shadowing(incumbent, candidate, window_s=1.0))
     serve.until_state(candidate)
     reports = eventually(

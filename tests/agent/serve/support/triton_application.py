@@ -25,8 +25,9 @@ def main() -> None:
         tensor.set_data_from_numpy(image, binary_data=binary)
         wanted = [InferRequestedOutput("logits", binary_data=binary)] if not binary else None
         result = client.infer(name, [tensor], outputs=wanted, request_compression_algorithm=compress)
-        logits: list[float] = result.as_numpy("logits")[0].tolist()
-        return logits
+        logits = result.as_numpy("logits")
+        assert logits is not None
+        return [float(value) for value in logits[0]]
 
     seen: dict[str, object] = {
         "live": client.is_server_live(),
