@@ -100,7 +100,8 @@ async def evaluate(
         seats, counts = counts_of(members.get(name, []), rows, cutoffs.get(name, {}), silent)
         reporting = sum(row.stage == stored.stage and row.mode_reports > 0 for row in mine)
         hard = tuple(stop for row in mine if (stop := row.hard_stop()) is not None)
-        progress = progress_of(stored, counts, reporting, hard)
+        size = len(members.get(name, []))
+        progress = replace(progress_of(stored, counts, reporting, hard), size=size)
         progresses.append(progress if stored.state.ended else replace(progress, cohort=seats))
         golden = [result for row in mine if (result := row.golden()) is not None]
         device_class = next((known for known in board.classes if known.name == name), None)
@@ -111,6 +112,7 @@ async def evaluate(
             heartbeats=tuple(beats[row.device_id] for row in mine if row.outcome not in GONE),
             silence_rate=_silence_rate(board, name, rows, gate, rollout.plan, poll_s, now),
             expected_offline=device_class is not None and device_class.expected_offline,
+            size=size,
         )
         verdicts[name] = (
             stored.verdicts

@@ -146,6 +146,7 @@ class ClassEvidence:
         heartbeats: one per device that accepted the assignment.
         silence_rate: share of the class's other devices (on the incumbent) that are silent, 0-1.
         expected_offline: silence says nothing in this class.
+        size: devices of the class that the selector takes in; 0 = not known, then those heard of count.
     """
 
     device_class: str
@@ -154,6 +155,7 @@ class ClassEvidence:
     heartbeats: tuple[Heartbeat, ...] = ()
     silence_rate: float = 0.0
     expected_offline: bool = False
+    size: int = 0
 
 
 def collect(scores: Iterable[tuple[str, Stratum, int, Score]]) -> dict[Metric, tuple[DeviceSum, ...]]:

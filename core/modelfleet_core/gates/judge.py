@@ -245,7 +245,7 @@ def _golden(plan: RolloutPlan, stage: int, evidence: ClassEvidence) -> tuple[Ver
         return ()
     known = {beat.device for beat in evidence.heartbeats} | {result.device for result in evidence.golden}
     wanted = min(plan.min_devices_of(stage), max(1, len(known)))
-    enough = 1 if len(known) < SMALL_CLASS else 2
+    enough = 1 if (evidence.size or len(known)) < SMALL_CLASS else 2
     paired = [result for result in evidence.golden if result.incumbent_right is not None and result.total > 0]
     alone = [result for result in evidence.golden if result.incumbent_right is None and result.total > 0]
     verdicts: list[Verdict] = []

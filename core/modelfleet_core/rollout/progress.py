@@ -145,6 +145,8 @@ class ClassProgress:
         stage: index of the current stage.
         stage_started_at: when that stage began; aware.
         cohort: devices that the current stage admits in this class.
+        size: devices of the class that the selector takes in, whether or not a stage admits them yet; 0 = not
+            known, then those that were reached stand for it.
         counts: those devices by outcome.
         reporting: devices with at least one report in this stage, in its mode.
         hard_stops: at most one per device.
@@ -159,6 +161,7 @@ class ClassProgress:
     state: ClassState = ClassState.RUNNING
     stage: int = 0
     cohort: int = 0
+    size: int = 0
     counts: OutcomeCounts = OutcomeCounts()
     reporting: int = 0
     hard_stops: tuple[HardStop, ...] = ()

@@ -281,7 +281,8 @@ RULES: Final[tuple[Rule, ...]] = (
 def is_hard_stopped(progress: ClassProgress) -> bool:
     """Whether enough devices of the class had a hard stop (semantics section 2)."""
     devices = len({stop.device for stop in progress.hard_stops})
-    return devices >= (1 if progress.counts.reached < SMALL_CLASS else HARD_STOP_DEVICES)
+    size = progress.size or progress.counts.reached
+    return devices >= (1 if size < SMALL_CLASS else HARD_STOP_DEVICES)
 
 
 def _names_of(case: Case, judgement: Judgement) -> str:

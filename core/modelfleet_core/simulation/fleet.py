@@ -134,7 +134,11 @@ def run(scenario: Scenario, rng: Random) -> Result:
     salt = f"{rng.getrandbits(64):x}"
     classes = {name: _make_class(name, size, salt, scenario, rng) for name, size in scenario.classes.items()}
     now = START
-    progress = RolloutProgress(tuple(ClassProgress(name, now, baseline="sim:1.0") for name in classes))
+    progress = RolloutProgress(
+        tuple(
+            ClassProgress(name, now, baseline="sim:1.0", size=size) for name, size in scenario.classes.items()
+        )
+    )
     for item in progress.classes:
         _begin_stage(classes[item.device_class], plan, item.stage, now)
     decision: Decision | None = None
@@ -238,6 +242,7 @@ def _evidence(group: _Class, scenario: Scenario) -> ClassEvidence:
         heartbeats=tuple(
             Heartbeat(d.name, d.accepted_at, d.last_report_at, d.stage_reports) for d in taking_part
         ),
+        size=len(group.devices),
     )
 
 

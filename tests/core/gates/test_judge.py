@@ -280,6 +280,15 @@ def test_golden_is_counted_not_bet(drops: tuple[int, ...], judgement: Judgement)
     assert golden(*drops).judgement is judgement
 
 
+def test_golden_in_a_small_cohort_of_a_large_class_needs_two_devices() -> None:
+    results = tuple(GoldenResult(f"d{k:02}", 64, 60 - drop, 60) for k, drop in enumerate((2, 0, 0)))
+    evidence = ClassEvidence("x86", {}, golden=results, heartbeats=beats(3), size=1000)
+    few = plan(GOLDEN, min_devices=3)
+    assert judge_class(few, 0, START, evidence, 1, START)[0].judgement is Judgement.FINE
+    alone = replace(evidence, size=3)
+    assert judge_class(few, 0, START, alone, 1, START)[0].judgement is Judgement.WORSE
+
+
 def test_golden_waits_for_the_devices_it_needs() -> None:
     found = golden(0, 0, 0, devices=10)
     assert found.judgement is Judgement.UNDECIDED

@@ -157,6 +157,13 @@ def test_the_same_device_counts_once() -> None:
     assert one(progress, now=START).action is Action.WAIT
 
 
+def test_a_small_cohort_of_a_large_class_is_no_small_class() -> None:
+    """One lying device of a canary of three must not stop a class of a thousand (semantics section 2)."""
+    progress = replace(READY, counts=OutcomeCounts(shadowing=3), size=1000, hard_stops=stops(1))
+    assert one(progress, now=START).action is not Action.ROLL_BACK
+    assert one(replace(progress, hard_stops=stops(2)), now=START).action is Action.ROLL_BACK
+
+
 def test_hard_stops_in_two_classes_stop_the_fleet() -> None:
     classes = tuple(
         replace(READY, device_class=f"c{k}", hard_stops=stops(2 if k < 2 else 0)) for k in range(4)
