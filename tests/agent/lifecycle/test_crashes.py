@@ -307,7 +307,7 @@ def test_killed_in_every_state(
 def test_killed_in_a_rollback(tmp_path: Path) -> None:
     """ROLLING_BACK is reached by another way than the table above."""
     story = STORIES[3]
-    device, new = begin(tmp_path, story)
+    device, _ = begin(tmp_path, story)
     device.until_state(State.SHADOWING)
     device.controller.reassign(mode=Mode.LIVE)
     device.until_state(State.PROBATION)

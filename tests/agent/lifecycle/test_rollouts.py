@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelfleet_agent.lifecycle import slot as slot_module
-from modelfleet_agent.lifecycle.work import Job
+from modelfleet_agent.lifecycle.work import Job, Task
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.lifecycle.machine import State
@@ -723,6 +723,74 @@ def test_a_long_download_is_not_silence(device: Device, monkeypatch: pytest.Monk
     assert {(r.n, r.operation, r.release, r.incumbent) for r in device.controller.reports} == {
         (0, "op-1", two.id, None)
     }
+
+
+# Work beside the loop.
+
+
+class Patient:
+    """A worker whose tasks run when the test says so, as if a thread were slow."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Job, Task]] = []
+
+    def start(self, name: str, task: Task) -> Job:
+        job = Job()
+        self.waiting.append((job, task))
+        return job
+
+    def finish(self) -> None:
+        for job, task in self.waiting:
+            job.run(task)
+        self.waiting.clear()
+
+
+def test_a_slow_download_is_given_up_when_it_is_withdrawn(tmp_path: Path) -> None:
+    device = Device(tmp_path, FakeController(poll_s=1.0))
+    patient = Patient()
+    device.agent.close()
+    device.worker = patient  # type: ignore[assignment]
+    device.start()
+    made = put(device, "1.0", size=200_000)
+    device.controller.assign(made.assignment("op-1"))
+    for _ in range(3):  # VERIFYING, RESERVING are done; the download hangs
+        device.until(lambda: bool(patient.waiting))
+        if device.record.state is State.DOWNLOADING:
+            break
+        patient.finish()
+        device.round()
+    assert device.record.state is State.DOWNLOADING
+    device.controller.reassign(mode=Mode.WITHDRAWN)
+    device.round()
+    for _ in range(5):
+        device.round()
+    # The thread may still write there: nothing is deleted, nothing new begins.
+    assert device.record.state is State.CLEANING
+    assert device.folders() != []
+    second = device.controller.assignments[0]
+    device.controller.assign(replace(second, mode=Mode.SHADOW, operation="op-2"))
+    for _ in range(5):
+        device.round()
+    assert device.record.state is State.CLEANING
+    patient.finish()
+    device.until(lambda: device.record.operation == "op-2")
+    assert device.controller.kinds() == ["accepted", "rolled_back", "accepted"]
+
+
+def test_supervision_goes_on_while_a_download_hangs(tmp_path: Path) -> None:
+    device = Device(tmp_path, FakeController(poll_s=1.0))
+    one = commit(device, "1.0", "op-1")
+    device.agent.close()
+    device.worker = Patient()  # type: ignore[assignment]
+    device.start()
+    made = put(device, "1.1")
+    device.controller.assign(made.assignment("op-2"))
+    device.until_state(State.VERIFYING)
+    device.serve.running = False
+    device.serve.rows, device.serve.active, device.serve.generation = {}, {}, 0
+    for _ in range(3):
+        device.round()
+    assert device.serve.active == {"digits": one.id}
 
 
 # Serve.
