@@ -20,7 +20,10 @@ RUNTIMES = ("onnxruntime", "openvino", "litert")
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l")
 MEMORY = st.integers(0, 4)
 NUMBERS = st.tuples(st.integers(0, 3), st.integers(0, 12), st.integers(0, 2))
-VERSION = NUMBERS.map(lambda n: ".".join(map(str, n)))
+# few, so that bounds are met exactly
+VERSION = st.tuples(st.integers(0, 2), st.sampled_from([0, 9, 10]), st.just(0)).map(
+    lambda n: ".".join(map(str, n))
+)
 
 FACTS = st.builds(
     DeviceFacts,
@@ -216,6 +219,27 @@ def test_a_variant_s_no_says_why() -> None:
         assert match.variant is None
         assert word in match.sentence()
     assert "no variant at all" in match_variant(FULL, "x86-onnxruntime", manifest()).sentence()
+
+
+@pytest.mark.parametrize(
+    ("offered", "fits"),
+    [
+        ("1.16.9", False),
+        ("1.17", True),
+        ("1.17.0", True),
+        ("1.19.9", True),
+        ("1.20", False),
+        ("1.20.0", False),
+    ],
+)
+def test_the_bounds_of_a_version_range(offered: str, fits: bool) -> None:
+    facts = DeviceFacts("x86_64", {"onnxruntime": offered}, 2**30)
+    one = variant(runtime=RuntimeNeed("onnxruntime", "1.17", "1.20"))
+    assert (variant_no(facts, "x86-onnxruntime", one) is None) is fits
+    device_class = DeviceClass(
+        "x86-onnxruntime", ("x86_64",), "onnxruntime", runtime_minimum="1.17", runtime_below="1.20"
+    )
+    assert (class_no(facts, device_class) is None) is fits
 
 
 def test_a_class_that_nothing_can_match_is_refused() -> None:
