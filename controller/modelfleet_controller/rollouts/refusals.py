@@ -78,16 +78,6 @@ def reason_missing(verb: str) -> CallerError:
     )
 
 
-def nothing_to_undo(name: str) -> CallerError:
-    """There was nothing before."""
-    return CallerError(
-        Code.NOTHING_TO_UNDO,
-        f"no class of {name!r} had a baseline when it was made",
-        expected="a rollout that replaced an earlier release",
-        todo="make a rollout to the release that you want",
-    )
-
-
 def reused(key: str) -> CallerError:
     """The idempotency key stands for another request."""
     return CallerError(

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from modelfleet_core.files.resource import FleetRollout, from_json, read_rollout
-from modelfleet_core.rollout.progress import ClassState, Ending, PromoteRequest, RolloutOutcome
+from modelfleet_core.rollout.baseline import undo_targets
+from modelfleet_core.rollout.progress import ClassState, Ending, OutcomeCounts, PromoteRequest, RolloutOutcome
 from modelfleet_core.wire.operator import Operation, OperationAnswer, Scope, Verb
 
 from ..audit.service import Entry, append
@@ -19,7 +20,7 @@ from ..unit import Unit
 from . import refusals
 from .creating import begin
 from .repository import RolloutRepository
-from .stored import StoredClass, StoredRollout
+from .stored import StoredClass, StoredRollout, progress_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,22 +178,22 @@ async def _undo(call: Call) -> OperationAnswer:
     call.must_be_whole()
     if call.rollout.finished_at is None:
         raise refusals.not_now("undo", state_of(call.rollout), "ended; abort takes an active one back")
-    by_baseline: dict[str, list[str]] = {}
-    for stored in await call.rollouts.classes(call.rollout.id):
-        other = stored.baseline not in (None, call.rollout.release_id)
-        if other and stored.baseline is not None and stored.state is ClassState.COMPLETED:
-            by_baseline.setdefault(stored.baseline, []).append(stored.device_class)
-    if not by_baseline:
-        raise refusals.nothing_to_undo(call.rollout.name)
+    known = call.controller.board.releases
+    classes = [
+        progress_of(
+            replace(stored, baseline=stored.baseline and known[stored.baseline].manifest.reference()),
+            OutcomeCounts(),
+            reporting=0,
+            hard_stops=(),
+        )
+        for stored in await call.rollouts.classes(call.rollout.id)
+    ]
     made: list[StoredRollout] = []
-    for release_id, classes in sorted(by_baseline.items()):
-        reference = call.controller.board.releases[release_id].manifest.reference()
-        plan = replace(call.rollout.plan, release=reference)
+    for target in undo_targets(call.rollout.plan, classes):
+        plan = replace(call.rollout.plan, release=target.release)
         resource = FleetRollout(f"{call.rollout.name[:50]}-undo", plan)
         made.append(
-            await begin(
-                call.controller, call.unit, resource, call.actor.person, only_classes=tuple(sorted(classes))
-            )
+            await begin(call.controller, call.unit, resource, call.actor.person, only_classes=target.classes)
         )
     await call.log(f"UNDO {call.rollout.name} by {', '.join(rollout.id for rollout in made)}")
     back = ", ".join(f"{rollout.id} ({rollout.plan.release})" for rollout in made)

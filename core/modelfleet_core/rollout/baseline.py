@@ -1,4 +1,4 @@
-"""Which release a class falls back on, and what `undo` means (semantics sections 1 and 3)."""
+"""What `undo` means: back to the baseline recorded per class when the rollout was made (semantics 3)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,6 @@ class UndoTarget:
 
     release: str
     classes: tuple[str, ...]
-
-
-def baselines_after(plan: RolloutPlan, classes: Sequence[ClassProgress]) -> dict[str, str | None]:
-    """The baseline of each class as the rollout leaves it: completion makes the release the baseline.
-
-    Devices that come later or return get this, never a release that was rolled back; None = the slot stays
-    empty.
-    """
-    return {
-        item.device_class: plan.release if item.state is ClassState.COMPLETED else item.baseline
-        for item in classes
-    }
 
 
 def undo_targets(plan: RolloutPlan, classes: Sequence[ClassProgress]) -> tuple[UndoTarget, ...]:

@@ -1,4 +1,4 @@
-"""What a class falls back on, and what undo means."""
+"""What undo means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
-from modelfleet_core.rollout.baseline import UndoTarget, baselines_after, undo_targets
+from modelfleet_core.rollout.baseline import UndoTarget, undo_targets
 from modelfleet_core.rollout.plan import RolloutPlan, Stage
 from modelfleet_core.rollout.progress import ClassProgress, ClassState
 from modelfleet_core.wire.director import Mode
@@ -29,17 +29,6 @@ CLASSES = (
     ended("e", ClassState.COMPLETED, "digits:1.0"),
     ended("f", ClassState.ROLLED_BACK, None),
 )
-
-
-def test_completion_alone_makes_a_release_the_baseline() -> None:
-    assert baselines_after(PLAN, CLASSES) == {
-        "a": "digits:1.1",
-        "b": "digits:1.0",
-        "c": "digits:1.1",
-        "d": "digits:1.1",
-        "e": "digits:1.1",
-        "f": None,
-    }
 
 
 def test_undo_goes_back_to_what_each_class_had() -> None:
