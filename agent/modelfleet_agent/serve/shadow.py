@@ -118,7 +118,8 @@ class Mirror:
         self._budget.resize(budget)
 
     def reset(self) -> None:
-        """Another subject: what waits belongs to the old one, and golden pairs may be due without any traffic."""
+        """Another subject: what waits belongs to the old one, and golden pairs may be due without any
+        traffic."""
         self._queue.clear()
         self._arrived.set()
 
