@@ -221,6 +221,20 @@ def test_a_variant_s_no_says_why() -> None:
     assert "no variant at all" in match_variant(FULL, "x86-onnxruntime", manifest()).sentence()
 
 
+def test_the_builder_s_choice_comes_first_and_the_next_best_where_it_does_not_fit() -> None:
+    ranked = [
+        variant("x86-onnxruntime.int8", rank=0, min_memory_bytes=2**33),
+        variant("x86-onnxruntime.fp16", rank=2),
+        variant("x86-onnxruntime.fp32", rank=1),
+    ]
+    for memory, expected in ((2**33, "int8"), (2**30, "fp32")):
+        facts = DeviceFacts("x86_64", {"onnxruntime": "1.22"}, memory)
+        match = match_variant(facts, "x86-onnxruntime", manifest(*ranked))
+        assert match.variant is not None
+        assert match.variant.name == f"x86-onnxruntime.{expected}"
+        assert any("ranks before it" in no.reason for no in match.refused)
+
+
 @pytest.mark.parametrize(
     ("offered", "fits"),
     [
