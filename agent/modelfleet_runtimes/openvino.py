@@ -46,6 +46,8 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
+            # Pinned, every process of a device would compute on the same first core, busy or not.
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             core = openvino.Core()

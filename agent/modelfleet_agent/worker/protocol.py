@@ -53,7 +53,7 @@ class Run:
         inputs: heads of the tensors that begin the body.
         theirs: heads of the other model's outputs that follow in the body; empty = nothing to compare.
         role: which of the compared models this is.
-        measure: one half of a latency pair: rehearsals first, then the better of two timed runs.
+        measure: one half of a latency pair: rehearsals first, then the best of three timed runs.
         answer: whether the outputs are wanted.
     """
 

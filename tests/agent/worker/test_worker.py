@@ -219,16 +219,26 @@ def test_a_worker_dies_with_its_parent(variants: Variants) -> None:
     channel.close()
 
 
-def test_a_worker_that_can_lower_itself_says_so(worker: Worker, variants: Variants) -> None:
-    opened: Opened | None = worker.open(variants("1.1"))[-1].opened
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert", "openvino"])
+def test_every_thread_of_a_worker_follows_the_priority(
+    worker: Worker, variants: Variants, runtime: str
+) -> None:
+    """It was started at loading priority; a runtime's own threads must not stay there."""
+    opened: Opened | None = worker.open(variants("1.1", runtime))[-1].opened
     assert opened is not None
-    tasks = f"/proc/{worker.process.pid}/task"
-    threads = [int(name) for name in os.listdir(tasks)]
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
     for priority, policy in ((Priority.IDLE, os.SCHED_IDLE), (Priority.NORMAL, os.SCHED_OTHER)):
-        answer, _ = worker.ask(Order(Op.SAMPLE, priority, sample=0))
+        run = Run(HEAD, measure=True)
+        answer, _ = worker.ask(Order(Op.RUN, priority, run=run), bytes(4096))
         assert answer.status is Status.OK
-        expected = policy if opened.can_lower else os.SCHED_OTHER
-        assert {os.sched_getscheduler(thread) for thread in threads} == {expected}
+        threads = [int(name) for name in os.listdir(f"/proc/{worker.process.pid}/task")]
+        seen = {(os.sched_getscheduler(item), os.getpriority(os.PRIO_PROCESS, item)) for item in threads}
+        if not opened.can_lower:
+            assert seen == {(os.SCHED_OTHER, ours)}
+        elif priority is Priority.NORMAL:
+            assert seen == {(policy, ours)}
+        else:
+            assert {item[0] for item in seen} == {policy}
 
 
 def test_without_the_right_to_come_back_nothing_is_lowered() -> None:
