@@ -178,6 +178,7 @@ def _class_mapping(row: ClassRow) -> dict[str, object]:
         "failed": row.failed,
         "dropped": row.dropped,
         "worst_swap_gap_ms": row.worst_swap_gap_ms,
+        "gap_rose": row.gap_rose,
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
@@ -83,28 +84,31 @@ class Screen:
 
     def rollouts(self, rows: Sequence[RolloutRow]) -> None:
         """The closing table."""
-        table = Table(title="What happened", title_justify="left", show_lines=False, expand=False)
+        table = Table(title="What happened", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in ("release", "class", "stages", "outcome", "because of"):
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", no_wrap=column in ("class", "stages"))
         table.add_column("evidence", justify="right")
         table.add_column("devices", overflow="fold")
         for column in ("bytes sent", "served", "failed", "worst gap"):
             table.add_column(column, justify="right")
+        seen: set[str] = set()
         for rollout in rows:
+            name = f"{rollout.release} again" if rollout.release in seen else rollout.release
+            seen.add(rollout.release)
             for index, row in enumerate(rollout.classes):
+                devices = ", ".join(f"{count} {words(what)}" for what, count in sorted(row.devices.items()))
                 table.add_row(
-                    rollout.release if index == 0 else "",
+                    name if index == 0 else "",
                     row.device_class,
-                    " > ".join(row.stages),
-                    _outcome(row),
-                    row.gate or "",
-                    "" if row.evidence is None else f"{row.evidence:,.0f}:1",
-                    ", ".join(f"{count} {name}" for name, count in sorted(row.devices.items())),
+                    ">".join(row.stages),
+                    words(row.outcome or "unfinished"),
+                    words(row.gate or ""),
+                    _evidence(row),
+                    devices,
                     f"{rollout.bytes_sent:,}" if index == 0 else "",
                     f"{row.served:,}",
                     f"{row.failed + row.dropped}",
                     _gap(row),
-                    end_section=index == len(rollout.classes) - 1,
                 )
         self._console.print()
         self._console.print(table)
@@ -112,7 +116,7 @@ class Screen:
             for row in rollout.classes:
                 if row.reason:
                     self._console.print(
-                        f"  {escape(rollout.release)} {escape(row.device_class)}: {escape(row.reason)}",
+                        f"  {escape(rollout.release)} {escape(row.reason)}",
                         highlight=False,
                         soft_wrap=True,
                     )
@@ -159,13 +163,18 @@ class Screen:
             )
 
 
+def words(text: str) -> str:
+    """`rolled_back` as people write it."""
+    return text.replace("_", " ")
+
+
+def _evidence(row: ClassRow) -> str:
+    """Golden is counted, not bet on: it has no odds (semantics section 2)."""
+    return "" if row.evidence is None or row.gate == "golden" else f"{row.evidence:,.0f}:1"
+
+
 def _gap(row: ClassRow) -> str:
     """Serve keeps the worst gap of all its swaps: where it did not rise, these ones were no worse."""
     if row.worst_swap_gap_ms is None:
         return ""
     return f"{'' if row.gap_rose else '<= '}{row.worst_swap_gap_ms:.1f} ms"
-
-
-def _outcome(row: ClassRow) -> str:
-    outcome = (row.outcome or "unfinished").replace("_", " ")
-    return f"{outcome} in {row.stopped_in}" if row.stopped_in else outcome
