@@ -28,7 +28,10 @@ DEVICES = (Spec("one", "onnxruntime", "x86-onnxruntime"), Spec("two", "onnxrunti
 
 @contextmanager
 def town(work: Path, jobs: tuple[Job, ...], specs: tuple[Spec, ...] = DEVICES) -> Iterator[World]:
-    """A controller, devices and cameras; every release of `jobs` is built, signed and pushed."""
+    """A controller, devices and cameras; every release of `jobs` is built, signed and pushed.
+
+    Without jobs the controller is alone: the devices are the test's to enrol.
+    """
     clock = SystemClock()
     places = make(work)
     shown = io.StringIO()
@@ -38,7 +41,9 @@ def town(work: Path, jobs: tuple[Job, ...], specs: tuple[Spec, ...] = DEVICES) -
     world = World(places, models, camera_program(), processes, screen, clock, system_entropy, jobs, specs)
     try:
         world.builds.behind(jobs)
-        _populate(world)
+        world.start_controller()
+        if jobs:
+            _populate(world)
         for job in jobs:
             world.release(job.version)
         yield world
@@ -50,7 +55,6 @@ def town(work: Path, jobs: tuple[Job, ...], specs: tuple[Spec, ...] = DEVICES) -
 
 
 def _populate(world: World) -> None:
-    world.start_controller()
     world.fleet.enrol(world.operator.enrolment_token(len(world.fleet.devices), allow_override=True))
     for device in world.fleet.devices:
         world.traffic.start(device.name, device.socket, SLOT)

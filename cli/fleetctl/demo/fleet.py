@@ -236,10 +236,13 @@ class Fleet:
     def enrol(self, token: str) -> None:
         """Every device makes its key and introduces it with the token and the pinned trust file; then all
         run."""
+        secret = self._places.keys / "enrolment.token"
+        secret.touch(mode=0o600)
+        secret.write_text(token + "\n")
         enrolling = []
         for device in self.devices:
             device.write_config(self._places.pair_lock)
-            enrol: Command = [program("modelfleet-agent"), "enroll", self.url, "--token", token]
+            enrol: Command = [program("modelfleet-agent"), "enroll", self.url, "--token-file", secret]
             enrol += ["--trust", self._places.trust, "--config", device.config, "--label", f"site={SITE}"]
             enrolling.append(self._processes.start(f"enroll-{device.name}", enrol))
         for started in enrolling:

@@ -98,6 +98,10 @@ class Operator:
         """Replaces a device's labels."""
         self._api.label_device(device, dict(labels))
 
+    def revoke(self, device: str) -> None:
+        """Refuses every further request of the device."""
+        self._api.revoke_device(device)
+
     def release(self, reference: str) -> ReleaseView:
         return self._api.release(reference)
 
