@@ -24,6 +24,8 @@ _HARD_BY_CODE: Final[dict[str, HardStopKind]] = {
     Code.WORKER_CRASH_LOOP.value: HardStopKind.CRASH_LOOP,
     Code.STATE_CRASH_LOOP.value: HardStopKind.CRASH_LOOP,
     Code.WORKER_HUNG.value: HardStopKind.WATCHDOG,
+    Code.OUTPUT_NOT_FINITE.value: HardStopKind.WATCHDOG,
+    Code.TOO_MANY_FAILURES.value: HardStopKind.WATCHDOG,
     Code.SELF_TEST_FAILED.value: HardStopKind.SELF_TEST_FAILED,
 }
 _VERIFY_PREFIXES: Final = ("MF-20", "MF-21")
