@@ -52,7 +52,6 @@ LIVE_AT_ONCE: dict[str, object] = {
     "stages": [{"name": "all", "mode": "live", "percent": 100, "minBake": "6s", "deadline": "150s"}],
     "gates": [
         {"metric": "errors", "tolerance": "1%", "limit": "10%"},
-        {"metric": "golden", "tolerance": "50pt"},
         {"metric": "golden", "tolerance": "20pt"},
         {"metric": "silence", "tolerance": "20%", "afterMissed": 8},
     ],
