@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -71,6 +72,22 @@ class Newcomer:
         for process in reversed(self.serving):
             if process.running:
                 process.terminate()
+        for pid in self._outliving():
+            os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not self._outliving(), timeout=30, what="the end of serve")
+
+    def _outliving(self) -> list[int]:
+        """Serve outlives the supervisor that started it, by design: found by its state directory."""
+        mine = f"{self.folder}/".encode()
+        found: list[int] = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = entry.read_bytes().split(b"\0")
+            except OSError:
+                continue  # it ended meanwhile
+            if b"modelfleet_agent" in words and any(word.startswith(mine) for word in words):
+                found.append(int(entry.parent.name))
+        return found
 
 
 def admin_token(server: Process) -> str:
