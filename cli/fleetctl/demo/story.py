@@ -72,7 +72,10 @@ def tell(world: World, numbers: Sequence[int]) -> Report:
     if rows and world.baseline:
         world.record.scene = 0
         world.screen.scene(0, "The numbers agree")
-        inferences = reconcile(world)
+        try:
+            inferences = reconcile(world)
+        except ModelfleetError as error:
+            world.record.check("the numbers agree", False, str(error))
     checks = tuple(world.record.checks)
     complete = len(rows) == len(numbers)
     return Report(

@@ -129,17 +129,18 @@ class Traffic:
         """Ends the cameras after their current image, so that their counts are final.
 
         Raises:
-            WorldError: MF-6052, one ended before without being asked to.
+            WorldError: MF-6052, one ended before without being asked to, or not after its image.
         """
-        died = [camera for camera in self.cameras.values() if not camera.program.running]
+        odd = [camera for camera in self.cameras.values() if not camera.program.running]
         for camera in self.cameras.values():
             camera.program.popen.terminate()
         for camera in self.cameras.values():
             self._processes.stop(camera.program, DEADLINE_S + 2)
-        if died:
+        odd += [camera for camera in self.cameras.values() if not camera.counts().ended]
+        if odd:
             raise WorldError(
                 Code.DEMO_PROCESS,
-                f"the camera of {died[0].device} ended by itself with {died[0].program.popen.returncode}",
-                expected="cameras that run until they are told to stop",
-                todo=f"read {died[0].program.log}",
+                f"the camera of {odd[0].device} ended with {odd[0].program.popen.returncode}",
+                expected="cameras that run until they are told to stop, and then write their last count",
+                todo=f"read {odd[0].program.log}",
             )
