@@ -174,7 +174,9 @@ def main() -> None:
         create()
         UNFINISHED.touch()
         STAMP.unlink(missing_ok=True)
-        options = ["--require-hashes", "--only-binary=:all:", "--progress-bar=off"]
+        # The lock is complete and `pip check` proves it; left to resolve, pip may take a newer release of a
+        # package that another one names with an extra, and stop for want of its hash.
+        options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--progress-bar=off"]
         pip("install", *options, "-r", str(LOCK.relative_to(ROOT)), progress=Progress(count))
         pip("install", "--no-deps", "--no-build-isolation", "--no-index", "-e", ".")
         pip("check")
