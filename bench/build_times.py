@@ -9,7 +9,7 @@ from modelfleet_build.pipeline import build
 from modelfleet_build.progress import silent
 from modelfleet_build.request import BuildRequest
 from modelfleet_core.clock import SystemClock
-from modelfleet_core.release.device_class import SHIPPED
+from modelfleet_core.release.shipped_classes import SHIPPED
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 MODELS = ("digits-1.0", "digits-1.1", "digits-1.3-slow")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelfleet_core.release.contract import InputContract
 
-from .port import Session
+from .port import NO_OPTIONS, Session
 from .registry import installed_version, missing
 
 if TYPE_CHECKING:
@@ -31,11 +32,19 @@ class LiteRt:
         """See `port.Runtime.version`."""
         return installed_version(self.package)
 
-    def open(self, folder: Path, entry: str, contract: InputContract, threads: int = 1) -> Session:
+    def open(
+        self,
+        folder: Path,
+        entry: str,
+        contract: InputContract,
+        threads: int = 1,
+        options: Mapping[str, str] = NO_OPTIONS,
+    ) -> Session:
         """See `port.Runtime.open`."""
-        from .session import BoundSession, entry_path, load_failed
+        from .session import BoundSession, entry_path, load_failed, refuse_options
 
         path = entry_path(folder, entry, self.formats, self.name)
+        refuse_options(options, (), self.name)
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:

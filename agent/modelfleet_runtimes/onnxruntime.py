@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelfleet_core.release.contract import InputContract
 
-from .port import Session
+from .port import NO_OPTIONS, Session
 from .registry import installed_version, missing
 
 if TYPE_CHECKING:
@@ -28,25 +29,33 @@ class OnnxRuntime:
         """See `port.Runtime.version`."""
         return installed_version(self.package)
 
-    def open(self, folder: Path, entry: str, contract: InputContract, threads: int = 1) -> Session:
+    def open(
+        self,
+        folder: Path,
+        entry: str,
+        contract: InputContract,
+        threads: int = 1,
+        options: Mapping[str, str] = NO_OPTIONS,
+    ) -> Session:
         """See `port.Runtime.open`."""
-        from .session import BoundSession, entry_path, load_failed
+        from .session import BoundSession, entry_path, load_failed, refuse_options
 
         path = entry_path(folder, entry, self.formats, self.name)
+        refuse_options(options, (), self.name)
         try:
             import onnxruntime
         except ImportError as error:
             raise missing(self) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        settings.inter_op_num_threads = 1
+        settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         # Spinning threads would steal the time of the other processes of a small device.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=["CPUExecutionProvider"]
+                str(path), sess_options=settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # the library raises many unrelated classes
             raise load_failed(path, self.name, error) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelfleet_core.release.contract import InputContract
 
-from .port import Session
+from .port import NO_OPTIONS, Session
 from .registry import installed_version, missing
 
 if TYPE_CHECKING:
@@ -29,11 +30,20 @@ class OpenVino:
         """See `port.Runtime.version`."""
         return installed_version(self.package)
 
-    def open(self, folder: Path, entry: str, contract: InputContract, threads: int = 1) -> Session:
+    def open(
+        self,
+        folder: Path,
+        entry: str,
+        contract: InputContract,
+        threads: int = 1,
+        options: Mapping[str, str] = NO_OPTIONS,
+    ) -> Session:
         """See `port.Runtime.open`."""
-        from .session import BoundSession, entry_path, load_failed
+        from .session import BoundSession, entry_path, load_failed, refuse_options
 
         path = entry_path(folder, entry, self.formats, self.name)
+        refuse_options(options, ("device",), self.name)
+        device = options.get("device", "CPU")
         silence_telemetry()
         try:
             import openvino
@@ -51,7 +61,7 @@ class OpenVino:
         }
         try:
             core = openvino.Core()
-            compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            compiled = core.compile_model(core.read_model(str(path)), device, settings)
             pinned = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
             if pinned != "f32":
                 raise RuntimeError(f"it insists on {pinned} arithmetic")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from modelfleet_core.release.contract import InputContract
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
 
 ENTRY_POINTS = "modelfleet.runtimes"
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 class Session(Protocol):
@@ -80,7 +82,14 @@ class Runtime(Protocol):
         """Version of the installed library, or None where it is not installed; imports nothing heavy."""
         ...
 
-    def open(self, folder: Path, entry: str, contract: InputContract, threads: int = 1) -> Session:
+    def open(
+        self,
+        folder: Path,
+        entry: str,
+        contract: InputContract,
+        threads: int = 1,
+        options: Mapping[str, str] = NO_OPTIONS,
+    ) -> Session:
         """Load a variant.
 
         Args:
@@ -88,9 +97,11 @@ class Runtime(Protocol):
             entry: Name of the file to open, inside `folder`.
             contract: The variant's input contract.
             threads: Threads for one inference, at least 1.
+            options: `RuntimeNeed.options` of the variant.
 
         Raises:
-            CallerError: MF-4009, `entry` is not of this runtime's formats or leaves the folder.
+            CallerError: MF-4009, `entry` is not of this runtime's formats or leaves the folder; MF-4050, an
+                option that this runtime does not know, or a value that it does not take.
             WorldError: MF-4002, the library is not installed; MF-4003, it cannot load the file;
                 MF-4004, the file's tensors are not those of the contract.
         """

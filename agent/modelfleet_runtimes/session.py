@@ -140,6 +140,22 @@ def entry_path(folder: Path, entry: str, formats: tuple[str, ...], runtime: str)
     return path
 
 
+def refuse_options(options: Mapping[str, str], known: tuple[str, ...], runtime: str) -> None:
+    """Refuse what a runtime does not know: an option that is ignored would change nothing, silently.
+
+    Raises:
+        CallerError: MF-4050.
+    """
+    strange = sorted(set(options) - set(known))
+    if strange:
+        raise CallerError(
+            Code.RUNTIME_OPTION,
+            f"the variant wants {runtime} opened with {', '.join(strange)}",
+            expected=f"of options only {', '.join(known)}" if known else "no options",
+            todo="correct `options` of the device class and rebuild the release",
+        )
+
+
 def load_failed(path: Path, runtime: str, error: Exception) -> WorldError:
     """The error of a file that the library refuses."""
     return WorldError(

@@ -8,21 +8,29 @@ Rules:
 2. A variant is refused when it gives answers that are not finite on more samples than the float parent does.
    A parent that itself does so is no reason to refuse: the variant is measured against its own parent, and
    the report warns.
-3. Objective latency: the float variant of the class, unless another is faster beyond the noise: the 90th
+3. A variant is refused when it takes more than a limit of its class (size, arena, latency), when the
+   accelerator runs less of it than the class wants, and when such a limit cannot be checked here.
+4. Objective latency: the float variant of the class, unless another is faster beyond the noise: the 90th
    percentile of its ratio is below 1 and below the 10th percentile of the float variant against itself. Of
-   several, the one with the smallest median ratio.
-4. Objective size: the smallest.
+   several, the one with the smallest median ratio. Where no time is measured (the runtime does not run on a
+   builder): the fewest cycles, then the smallest.
+5. Objective size: the smallest.
+6. Objective memory: the least working memory, then the smallest.
+7. Objective accuracy: the best metric, then the fastest.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelfleet_build.child.jobs import Spread
 from modelfleet_build.quality import METRIC, Quality
 from modelfleet_build.request import Objective
 from modelfleet_core.error_codes import Code
-from modelfleet_core.release.manifest import Precision
+from modelfleet_core.release.device_class import VariantLimits
+from modelfleet_core.release.manifest import Measurements, Precision
 
 # Differences of two shares of a whole number of samples carry rounding errors far below one sample.
 _ROUNDING = 1e-9
@@ -45,14 +53,23 @@ class Candidate:
     Attributes:
         name: Name of the variant.
         size_bytes: Size of its runtime files.
-        ratio: Time / time of the float variant of the class; None for that itself.
-        control: The float variant against itself, measured in the same rounds.
+        ratio: Time / time of the float variant of the class; None for that itself, and where time was not
+            measured.
+        control: The float variant against itself, measured in the same rounds; None where time was not.
+        is_float: Its precision is a float one.
+        value: Task metric, 0 to 1.
+        memory_bytes: Working memory, None where it was not measured.
+        cycles: Accelerator cycles for one sample as its compiler estimates them, None elsewhere.
     """
 
     name: str
     size_bytes: int
     ratio: Spread | None
-    control: Spread
+    control: Spread | None
+    is_float: bool = True
+    value: float = 1.0
+    memory_bytes: int | None = None
+    cycles: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +120,89 @@ def judge(quality: Quality, parent: Quality, max_drop_points: float) -> BudgetRe
     return None
 
 
-def choose(candidates: list[Candidate], objective: Objective) -> Choice:
-    """Rules 3 and 4.
+def judge_limits(
+    measured: Measurements, limits: VariantLimits, architectures: tuple[str, ...], machine: str
+) -> BudgetRefusal | None:
+    """Rule 3; None = within the limits of the class.
 
     Args:
-        candidates: At least one, the float variant of the class (without a ratio) among them.
+        measured: The variant.
+        limits: Of the class.
+        architectures: Of the class.
+        machine: Architecture of the builder; a time that was measured elsewhere proves nothing.
+    """
+    use = measured.accelerator
+    timed = (
+        measured.latency_us / 1e6 if measured.latency_us is not None and machine in architectures else None
+    )
+    upper = (
+        ("size", measured.size_bytes, limits.size_bytes, "bytes"),
+        ("arena", measured.arena_bytes, limits.arena_bytes, "bytes"),
+        ("latency", timed, limits.latency_s, "s"),
+    )
+    for name, value, limit, unit in upper:
+        if limit is None:
+            continue
+        if value is None:
+            return _unchecked(name, f"{limit:g} {unit}", machine if name == "latency" else "")
+        if value > limit:
+            return BudgetRefusal(
+                Code.LIMIT_EXCEEDED, f"takes {value:g} {unit} of {name}; the class allows {limit:g}"
+            )
+    lower = (
+        ("operators", use.coverage() if use is not None else None, limits.min_coverage),
+        ("multiply-accumulates", use.mac_coverage() if use is not None else None, limits.min_mac_coverage),
+    )
+    for name, share, least in lower:
+        if least is None:
+            continue
+        if share is None:
+            return _unchecked(f"coverage of {name}", f"{100 * least:g} %", "")
+        if share < least - _ROUNDING:
+            told = "; ".join(use.fallbacks[:3]) if use is not None else ""
+            return BudgetRefusal(
+                Code.COVERAGE_TOO_LOW,
+                f"the accelerator runs {100 * share:.1f} % of the {name}; the class wants {100 * least:g} %"
+                + (f" (left to the processor: {told})" if told else ""),
+            )
+    return None
+
+
+def choose(candidates: list[Candidate], objective: Objective) -> Choice:
+    """Rules 4 to 7.
+
+    Args:
+        candidates: At least one.
         objective: What "best" means.
     """
-    if objective is Objective.SIZE:
-        order = sorted(candidates, key=lambda item: (item.size_bytes, item.name))
-        return Choice(
-            tuple(item.name for item in order),
-            f"{order[0].name} is chosen: it is the smallest ({order[0].size_bytes} bytes)",
-        )
+    if objective is Objective.LATENCY:
+        return _fastest(candidates)
+    keys: dict[Objective, Callable[[Candidate], tuple[float, ...]]] = {
+        Objective.SIZE: lambda item: (item.size_bytes,),
+        Objective.MEMORY: lambda item: (_or_last(item.memory_bytes), item.size_bytes),
+        Objective.ACCURACY: lambda item: (-item.value, _median(item), item.size_bytes),
+    }
+    key = keys[objective]
+    order = sorted(candidates, key=lambda item: (key(item), item.name))
+    best = order[0]
+    told = {
+        Objective.SIZE: f"it is the smallest ({best.size_bytes} bytes)",
+        Objective.MEMORY: "memory was not measured, and it is the smallest"
+        if best.memory_bytes is None
+        else f"it needs the least memory ({best.memory_bytes} bytes)",
+        Objective.ACCURACY: f"none is more accurate ({100 * best.value:.2f} %)",
+    }
+    return Choice(tuple(item.name for item in order), f"{best.name} is chosen: {told[objective]}")
+
+
+def _fastest(candidates: list[Candidate]) -> Choice:
+    if all(item.control is None for item in candidates):
+        order = sorted(candidates, key=lambda item: (_or_last(item.cycles), item.size_bytes, item.name))
+        best = order[0]
+        why = "time is not measured here, and it is the smallest"
+        if best.cycles is not None:
+            why = f"its compiler estimates the fewest cycles ({best.cycles}); time is not measured here"
+        return Choice(tuple(item.name for item in order), f"{best.name} is chosen: {why}")
     floats = [item for item in candidates if item.ratio is None]
     faster = sorted(
         (item for item in candidates if _is_faster(item)), key=lambda item: (_median(item), item.name)
@@ -125,8 +212,21 @@ def choose(candidates: list[Candidate], objective: Objective) -> Choice:
     return Choice(tuple(item.name for item in order), _why(order, faster, rest))
 
 
+def _unchecked(name: str, limit: str, machine: str) -> BudgetRefusal:
+    why = (
+        f"nobody measured it on a machine of the class (this one is {machine})" if machine else "unknown here"
+    )
+    return BudgetRefusal(Code.LIMIT_UNCHECKED, f"the class limits its {name} to {limit}, and it is {why}")
+
+
+def _or_last(value: int | None) -> float:
+    return math.inf if value is None else float(value)
+
+
 def _is_faster(item: Candidate) -> bool:
-    return item.ratio is not None and item.ratio.high < min(1.0, item.control.low)
+    return (
+        item.ratio is not None and item.control is not None and item.ratio.high < min(1.0, item.control.low)
+    )
 
 
 def _median(item: Candidate) -> float:
@@ -144,6 +244,7 @@ def _why(order: list[Candidate], faster: list[Candidate], rest: list[Candidate])
         return f"{best.name} is chosen: the class has no other variant within the budget"
     other = rest[0]
     assert other.ratio is not None
+    assert other.control is not None
     return (
         f"{best.name} is chosen: {other.name} is not faster beyond the noise, it takes "
         f"{other.ratio.median:.2f} of its time [{_range(other.ratio)}; float against itself "

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelfleet_build.facts import ModelFacts
@@ -22,6 +22,7 @@ from modelfleet_core.wire import codec
 
 _ENTRY = "entry.json"
 _FILES = "files"
+_BESIDE = "beside"
 _MAX_ENTRY_BYTES = 1024 * 1024
 
 
@@ -35,6 +36,8 @@ class Key:
     calibration: str | None
     optimizer: str
     tools: dict[str, str]
+    options: dict[str, str] = field(default_factory=dict)
+    companion: str | None = None
 
     def digest(self) -> str:
         """Name of the entry."""
@@ -43,11 +46,12 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What `entry.json` holds."""
+    """What `entry.json` holds. `files` and `beside` map names to digests."""
 
     key: Key
     converted: Converted
     files: dict[str, str]
+    beside: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ class Cache:
 
     root: Path
 
-    def fetch(self, key: Key, folder: Path) -> Found:
-        """Copy the files of an entry into `folder`, an existing empty one."""
+    def fetch(self, key: Key, folder: Path, beside: Path) -> Found:
+        """Copy the files of an entry into `folder` and `beside`, two existing empty folders."""
         place = self._place(key)
         if not place.is_dir():
             return Found(None)
@@ -74,22 +78,18 @@ class Cache:
             entry = codec.decode(data, _Entry, what=_ENTRY, limit=_MAX_ENTRY_BYTES)
             if entry.key != key:
                 raise ValueError("it is of another conversion")
-            for name, digest in entry.files.items():
-                if name != Path(name).name:
-                    raise ValueError(f"the file name {name!r} leaves the entry")
-                shutil.copyfile(place / _FILES / name, folder / name)
-                if file_digest(folder / name) != digest:
-                    raise ValueError(f"the file {name} is not what was stored")
+            _copy_checked(place / _FILES, folder, entry.files)
+            _copy_checked(place / _BESIDE, beside, entry.beside)
         except (OSError, ValueError, ModelfleetError) as error:
-            for left in folder.iterdir():
+            for left in (*folder.iterdir(), *beside.iterdir()):
                 left.unlink()
             with suppress(OSError):
                 shutil.rmtree(place)
             return Found(None, f"a damaged cache entry was dropped: {str(error)[:200]}")
         return Found(entry.converted)
 
-    def store(self, key: Key, converted: Converted, folder: Path) -> None:
-        """Keep the files of `folder`. A cache that cannot be written is no reason to fail a build."""
+    def store(self, key: Key, converted: Converted, folder: Path, beside: Path) -> None:
+        """Keep the files of both folders. A cache that cannot be written is no reason to fail a build."""
         place = self._place(key)
         if place.exists():
             return
@@ -98,8 +98,9 @@ class Cache:
             partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
             try:
                 shutil.copytree(folder, partial / _FILES)
-                files = {path.name: file_digest(path) for path in sorted((partial / _FILES).iterdir())}
-                (partial / _ENTRY).write_bytes(codec.pretty(_Entry(key, converted, files)))
+                shutil.copytree(beside, partial / _BESIDE)
+                entry = _Entry(key, converted, _digests(partial / _FILES), _digests(partial / _BESIDE))
+                (partial / _ENTRY).write_bytes(codec.pretty(entry))
                 os.rename(partial, place)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -107,6 +108,19 @@ class Cache:
     def _place(self, key: Key) -> Path:
         digest = key.digest()
         return self.root / digest[:2] / digest
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+
+
+def _copy_checked(source: Path, target: Path, digests: dict[str, str]) -> None:
+    for name, digest in digests.items():
+        if name != Path(name).name:
+            raise ValueError(f"the file name {name!r} leaves the entry")
+        shutil.copyfile(source / name, target / name)
+        if file_digest(target / name) != digest:
+            raise ValueError(f"the file {name} is not what was stored")
 
 
 def file_digest(path: Path) -> str:

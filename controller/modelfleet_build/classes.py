@@ -10,20 +10,29 @@ import numpy as np
 
 from modelfleet_build import registry
 from modelfleet_build.assemble import complete_variant
-from modelfleet_build.budget import BudgetRefusal, Candidate, choose, drop_points, judge, judge_conversion
+from modelfleet_build.budget import (
+    BudgetRefusal,
+    Candidate,
+    choose,
+    drop_points,
+    judge,
+    judge_conversion,
+    judge_limits,
+)
 from modelfleet_build.cache import file_digest
 from modelfleet_build.child.jobs import Loadable
 from modelfleet_build.datasets import Dataset
+from modelfleet_build.port import Optimizer, Recipe
 from modelfleet_build.progress import Happening, Step
 from modelfleet_build.quality import METRIC, Quality, agreement, error_share, quality, self_test_bounds
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import ClassReport, VariantReport, pareto_front
-from modelfleet_build.request import FLOATS, MIB, BuildRequest, precisions_of
+from modelfleet_build.request import MIB, BuildRequest, Objective
 from modelfleet_build.variants import Answers, Made, Material, Workshop, finished_how
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError, ModelfleetError
 from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import Measurements, Precision, Refusal, RuntimeNeed, Variant
+from modelfleet_core.release.manifest import FLOATS, Measurements, Precision, Refusal, RuntimeNeed, Variant
 from modelfleet_runtimes.comparators import for_task
 
 # Room above the measured peak: requests, sockets and a second copy of the answers.
@@ -73,40 +82,55 @@ class ClassBuilder:
 
     def build(self, points: tuple[OptimizerPoint, ...]) -> ClassResult:
         """Try every precision; a class without its float variant is refused as a whole."""
-        precisions = precisions_of(self.device_class, self.request.precisions)
+        try:
+            point = registry.for_class(self.device_class, points)
+            optimizer = point.load()
+            recipes = registry.recipes_for(self.device_class, optimizer, self.request.precisions)
+        except ModelfleetError as error:
+            return self._impossible(error)
         accepted: list[_Accepted] = []
-        refused: list[VariantReport] = []
-        for index, precision in enumerate(precisions):
-            outcome = self._variant(precision, points, accepted[0].loadable if accepted else None)
+        refused = self._not_made(optimizer)
+        for index, recipe in enumerate(recipes):
+            outcome = self._variant(recipe, point, accepted[0].loadable if accepted else None)
             if isinstance(outcome, _Accepted):
                 accepted.append(outcome)
                 continue
             refused.append(outcome)
-            if not accepted and not any(item in FLOATS for item in precisions[index + 1 :]):
-                left = len(precisions) - index - 1
+            floats_left = any(item.precision in FLOATS for item in recipes[index + 1 :])
+            if optimizer.float_recipe is not None and not accepted and not floats_left:
+                left = len(recipes) - index - 1
                 if left:
                     detail = "not tried: the class has no float variant to compare with"
                     self.workshop.meter.finished(
                         Step.MEASURE, self.device_class.name, detail, Happening.REFUSED, steps=2 * left
                     )
                 return self._none(refused)
-        return self._chosen(accepted, refused)
+        return self._chosen(accepted, refused) if accepted else self._none(refused)
+
+    def _not_made(self, optimizer: Optimizer) -> list[VariantReport]:
+        lacking = registry.not_made(optimizer, self.request.precisions)
+        reports: list[VariantReport] = []
+        for precision, error in lacking.items():
+            trial = _Trial(f"{self.device_class.name}.{precision.value}", Recipe(precision.value, precision))
+            reports.append(trial.report(error.code.value, error.happened))
+            self.workshop.meter.finished(Step.CONVERT, trial.name, error.happened, Happening.REFUSED, 2)
+        return reports
 
     def _variant(
-        self, precision: Precision, points: tuple[OptimizerPoint, ...], reference: Loadable | None
+        self, recipe: Recipe, point: OptimizerPoint, reference: Loadable | None
     ) -> _Accepted | VariantReport:
-        name = f"{self.device_class.name}.{precision.value}"
+        name = f"{self.device_class.name}.{recipe.name}"
         meter = self.workshop.meter
         folder = self.workshop.space.variant(name)
-        trial = _Trial(name, precision)
+        trial = _Trial(name, recipe)
         try:
             meter.started(Step.CONVERT, name)
-            trial.made = self._made(name, precision, points, folder)
+            trial.made = self._made(name, recipe, point, folder)
             meter.finished(Step.CONVERT, name, f"{trial.made.size_bytes} bytes", finished_how(trial.made))
             meter.started(Step.MEASURE, name)
             trial.answers = self._measured(name, trial.made, reference)
             trial.numbers = self._numbers(trial.made, trial.answers)
-            refusal = self._judged(trial.numbers, trial.answers, precision)
+            refusal = self._judged(trial.numbers, trial.answers, recipe.precision)
             if refusal is not None:
                 return self._refused(trial, refusal.code, refusal.reason, folder)
             accepted = self._accepted(trial, folder)
@@ -115,28 +139,27 @@ class ClassBuilder:
         meter.finished(Step.MEASURE, name, _told(accepted.variant.measurements))
         return accepted
 
-    def _made(
-        self, name: str, precision: Precision, points: tuple[OptimizerPoint, ...], folder: Path
-    ) -> Made:
-        point = registry.for_runtime(self.device_class.runtime, points)
-        recipe = registry.recipe_for(point.load(), precision)
+    def _made(self, name: str, recipe: Recipe, point: OptimizerPoint, folder: Path) -> Made:
         if recipe.needs_calibration and self.material.calibration is None:
             raise registry.no_calibration(recipe)
-        return self.workshop.convert(name, point, recipe, self.material, folder)
+        return self.workshop.convert(name, point, recipe, self.device_class.options, self.material, folder)
 
     def _measured(self, name: str, made: Made, reference: Loadable | None) -> Answers:
-        parent, own = self.parent.loadable, made.loadable
+        parent, own = self.parent.loadable, made.measurable
         same_way = (own.runtime, own.contract) == (parent.runtime, parent.contract)
         entry = Path(own.folder) / own.entry
         if reference is None and same_way and file_digest(entry) == self.material.facts.model_sha256:
             # The very file that was measured as the float parent a moment ago.
             return replace(self.parent.answers, seconds=0.0)
-        return self.workshop.measure(name, own, reference, self.material)
+        # A stand-in's time says nothing of the variant's own, so it is not compared.
+        compared = reference if made.converted.stand_in is None else None
+        return self.workshop.measure(name, own, compared, self.material)
 
     def _numbers(self, made: Made, answers: Answers) -> _Numbers:
         comparator = for_task(self.request.task)
         judged = quality(answers.validation, self.validation.labels, comparator)
         parent, measured = self.parent.quality, answers.measured
+        stand_in = made.converted.stand_in
         measurements = Measurements(
             metric=METRIC,
             value=judged.value,
@@ -148,16 +171,23 @@ class ClassBuilder:
             latency_ratio=measured.ratio.median if measured.ratio else None,
             latency_ratio_low=measured.ratio.low if measured.ratio else None,
             latency_ratio_high=measured.ratio.high if measured.ratio else None,
-            control_ratio=measured.control.median,
-            latency_us=measured.latency_us,
-            rss_bytes=measured.rss_bytes,
+            control_ratio=measured.control.median if stand_in is None else None,
+            latency_us=measured.latency_us if stand_in is None else None,
+            rss_bytes=measured.rss_bytes if stand_in is None else None,
+            measured_with=stand_in.runtime if stand_in is not None else "",
+            arena_bytes=made.converted.arena_bytes,
+            accelerator=made.converted.accelerator,
         )
         return _Numbers(judged, measurements)
 
     def _judged(self, numbers: _Numbers, answers: Answers, precision: Precision) -> BudgetRefusal | None:
         share = error_share(answers.validation, self.parent.answers.validation)
         refusal = judge_conversion(share, precision)
-        return refusal or judge(numbers.quality, self.parent.quality, self.request.max_drop_points)
+        refusal = refusal or judge(numbers.quality, self.parent.quality, self.request.max_drop_points)
+        device_class = self.device_class
+        return refusal or judge_limits(
+            numbers.measurements, device_class.limits, device_class.architectures, self.request.machine
+        )
 
     def _accepted(self, trial: _Trial, folder: Path) -> _Accepted:
         made, answers, numbers = trial.made, trial.answers, trial.numbers
@@ -172,27 +202,28 @@ class ClassBuilder:
                 todo="check the model and the golden set",
             )
         files = complete_variant(folder, made.loadable.contract, self.golden, answers.golden)
-        needed = int((answers.measured.rss_bytes or 0) * _MEMORY_FACTOR) // MIB * MIB
+        needed = int((numbers.measurements.rss_bytes or 0) * _MEMORY_FACTOR) // MIB * MIB
         variant = Variant(
             name=trial.name,
             device_class=self.device_class.name,
-            precision=trial.precision,
+            precision=trial.recipe.precision,
             recipe=made.recipe.name,
             rank=0,
             runtime=RuntimeNeed(
                 self.device_class.runtime,
                 self.device_class.runtime_minimum,
                 self.device_class.runtime_below,
+                made.loadable.options,
             ),
             entry=made.loadable.entry,
             files=files,
-            bounds=self_test_bounds(answers.golden, trial.precision),
+            bounds=self_test_bounds(answers.golden, trial.recipe.precision),
             measurements=numbers.measurements,
             min_memory_bytes=max(self.device_class.min_memory_bytes, needed),
             tools=made.tools,
+            parameters=lineage(made.recipe, self.device_class.options),
         )
-        measured = answers.measured
-        candidate = Candidate(trial.name, made.size_bytes, measured.ratio, measured.control)
+        candidate = _candidate(trial, numbers.measurements, answers)
         return _Accepted(variant, candidate, trial.report("", ""), made.loadable)
 
     def _refused(self, trial: _Trial, code: Code, reason: str, folder: Path) -> VariantReport:
@@ -202,7 +233,7 @@ class ClassBuilder:
         return trial.report(code.value, reason)
 
     def _chosen(self, accepted: list[_Accepted], refused: list[VariantReport]) -> ClassResult:
-        choice = choose([item.candidate for item in accepted], self.request.objective)
+        choice = choose([item.candidate for item in accepted], self.objective)
         ranks = {name: rank for rank, name in enumerate(choice.order)}
         front = pareto_front({item.variant.name: item.variant.measurements for item in accepted})
         variants = [replace(item.variant, rank=ranks[item.variant.name]) for item in accepted]
@@ -215,6 +246,18 @@ class ClassBuilder:
         )
         ranked = tuple(sorted(variants, key=lambda item: item.rank))
         return ClassResult(report, ranked, self._refusals(refused))
+
+    @property
+    def objective(self) -> Objective:
+        """What "best" means for this class: what the build says, else the class, else latency."""
+        return self.request.objective or Objective(self.device_class.objective or Objective.LATENCY.value)
+
+    def _impossible(self, error: ModelfleetError) -> ClassResult:
+        name = self.device_class.name
+        steps = 2 * len(self.device_class.recipes)
+        self.workshop.meter.finished(Step.CONVERT, name, error.happened, Happening.REFUSED, steps)
+        report = ClassReport(name, False, "", error.happened, error.code.value, ())
+        return ClassResult(report, (), (Refusal(name, name, error.code.value, error.happened),))
 
     def _none(self, refused: list[VariantReport]) -> ClassResult:
         last = refused[-1]
@@ -239,7 +282,7 @@ class _Trial:
     """How far a variant came."""
 
     name: str
-    precision: Precision
+    recipe: Recipe
     made: Made | None = None
     answers: Answers | None = None
     numbers: _Numbers | None = None
@@ -249,8 +292,8 @@ class _Trial:
         made, answers, numbers = self.made, self.answers, self.numbers
         return VariantReport(
             name=self.name,
-            precision=self.precision,
-            recipe=made.recipe.name if made is not None else "",
+            precision=self.recipe.precision,
+            recipe=self.recipe.name,
             accepted=not code,
             chosen=False,
             code=code,
@@ -265,6 +308,26 @@ class _Trial:
             tools=made.tools if made is not None else {},
             notes=made.converted.notes if made is not None else (),
         )
+
+
+def lineage(recipe: Recipe, options: dict[str, str]) -> dict[str, str]:
+    """Everything that was settled for a variant, for the manifest."""
+    kept = {"keep_float": " ".join(recipe.keep_float)} if recipe.keep_float else {}
+    return {**recipe.parameters, **{f"option.{name}": value for name, value in options.items()}, **kept}
+
+
+def _candidate(trial: _Trial, measured: Measurements, answers: Answers) -> Candidate:
+    timed = not measured.measured_with
+    return Candidate(
+        name=trial.name,
+        size_bytes=measured.size_bytes,
+        ratio=answers.measured.ratio,
+        control=answers.measured.control if timed else None,
+        is_float=trial.recipe.precision in FLOATS,
+        value=measured.value,
+        memory_bytes=measured.arena_bytes or measured.rss_bytes,
+        cycles=measured.accelerator.cycles if measured.accelerator is not None else None,
+    )
 
 
 def _told(item: Measurements) -> str:

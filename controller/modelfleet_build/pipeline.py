@@ -13,7 +13,7 @@ from pathlib import Path
 from modelfleet_build import registry
 from modelfleet_build.arrays import write_inputs
 from modelfleet_build.assemble import Workspace, publish, workspace, write_manifest
-from modelfleet_build.cache import Cache
+from modelfleet_build.cache import Cache, file_digest
 from modelfleet_build.child import runner
 from modelfleet_build.child.jobs import IntakeJob, Job, Loadable
 from modelfleet_build.classes import ClassBuilder, ClassResult, ParentResult
@@ -30,7 +30,7 @@ from modelfleet_build.progress import Meter, ProgressSink, Step
 from modelfleet_build.quality import quality
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import BuildReport, DataReport, Outcome, ParentReport
-from modelfleet_build.request import BuildRequest, check_request, precisions_of
+from modelfleet_build.request import BuildRequest, check_request
 from modelfleet_build.variants import Material, Workshop
 from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
@@ -106,9 +106,9 @@ def build(
     begun, now = clock.monotonic(), clock.now()
     classes = check_request(request)
     meter = Meter(progress)
-    variants = sum(len(precisions_of(item, request.precisions)) for item in classes)
-    meter.plan(_STEPS_BEFORE + _STEPS_PER_VARIANT * variants + _STEPS_AFTER)
     points = registry.installed() if optimizers is None else optimizers
+    variants = sum(registry.count(item, points, request.precisions) for item in classes)
+    meter.plan(_STEPS_BEFORE + _STEPS_PER_VARIANT * variants + _STEPS_AFTER)
     with workspace(request.output) as space:
         cache = Cache(request.cache.absolute()) if request.cache is not None else None
         workshop = Workshop(space, request.limits, request.nice, cache, clock, meter)
@@ -218,7 +218,9 @@ def _material(
         calibration = space.root / "calibration.npz"
         write_inputs(calibration, data.calibration.inputs)
     digest = set_digest(data.calibration) if data.calibration is not None else None
-    return Material(model, facts, calibration, digest, validation, golden)
+    companion = request.companion.absolute() if request.companion is not None else None
+    companion_digest = file_digest(companion) if companion is not None else None
+    return Material(model, facts, calibration, digest, validation, golden, companion, companion_digest)
 
 
 def _parent(request: BuildRequest, workshop: Workshop, material: Material, data: _Data) -> ParentResult:
@@ -305,7 +307,7 @@ def _report(
         outcome=outcome,
         release=release,
         max_drop_points=request.max_drop_points,
-        objective=request.objective.value,
+        objective=request.objective.value if request.objective is not None else "",
         parent=ParentReport(
             value=judged.value,
             samples=judged.samples,

@@ -5,26 +5,37 @@ Importing a plug-in's module imports no converter: that happens in `convert`, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from modelfleet_build.facts import ModelFacts
 from modelfleet_core.release.contract import InputContract
-from modelfleet_core.release.manifest import Precision
+from modelfleet_core.release.manifest import AcceleratorUse, Precision
 
 ENTRY_POINTS = "modelfleet.optimizers"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a variant is made; everything that changes its bytes besides model, data and tools."""
+    """How a variant is made; everything that changes its bytes besides model, data, options and tools.
+
+    Attributes:
+        name: What device classes call it, and the last part of the variant's name: `fp32`, `int8-dynamic`.
+        precision: Arithmetic of the variant.
+        parameters: Every setting, for people and for the lineage.
+        needs_calibration: It cannot do without calibration samples.
+        keep_float: Nodes of the ONNX model that stay in float though the rest is quantized, each by the name
+            of its first output value (node names may be empty or repeat, value names may not). Set by
+            accuracy control, sorted; empty in every recipe that a plug-in offers.
+    """
 
     name: str
     precision: Precision
     parameters: dict[str, str] = field(default_factory=dict)
     needs_calibration: bool = False
+    keep_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,9 @@ class ConversionTask:
         recipe: How to convert.
         calibration: `.npz` with `inputs`, float32 logical values, where the recipe needs it.
         folder: Empty folder for the files of the variant.
+        beside: Empty folder for files that are measured and not shipped, see `StandIn`.
+        options: Of the device class.
+        companion: The model in another form that was given beside the ONNX file (`.pt2`), None without.
     """
 
     model: Path
@@ -44,6 +58,28 @@ class ConversionTask:
     recipe: Recipe
     calibration: Path | None
     folder: Path
+    beside: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+    companion: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """What is measured in place of a variant whose runtime does not run on a builder.
+
+    Attributes:
+        runtime: Runtime plug-in that opens it.
+        entry: File in `ConversionTask.beside`, or, where `shipped`, in `ConversionTask.folder`.
+        contract: Its binding; the logical side is that of the variant.
+        why: One sentence for the report: what it is, and why it speaks for the variant.
+        shipped: The entry is a file of the variant itself.
+    """
+
+    runtime: str
+    entry: str
+    contract: InputContract
+    why: str
+    shipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +90,17 @@ class Converted:
         entry: The file that the runtime opens.
         contract: How the logical tensors are bound to that file.
         notes: Plain sentences for the build report.
+        stand_in: What is measured instead of the entry; None = the entry itself.
+        arena_bytes: Working memory that a microcontroller's interpreter needs.
+        accelerator: What the accelerator's compiler says.
     """
 
     entry: str
     contract: InputContract
     notes: tuple[str, ...] = ()
+    stand_in: StandIn | None = None
+    arena_bytes: int | None = None
+    accelerator: AcceleratorUse | None = None
 
 
 Tell = Callable[[str], None]
@@ -70,7 +112,7 @@ class Optimizer(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the plug-in."""
+        """Name of the plug-in, as device classes spell it."""
         ...
 
     @property
@@ -83,15 +125,38 @@ class Optimizer(Protocol):
         """Distributions whose versions can change the variants' bytes."""
         ...
 
-    def recipe(self, precision: Precision) -> Recipe | None:
-        """How it makes a variant of that precision; None where it cannot."""
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """Every recipe it offers, the most usual of each precision first."""
+        ...
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the class options that it takes; the builder refuses every other."""
+        ...
+
+    @property
+    def float_recipe(self) -> str | None:
+        """Name of the float recipe that the others are timed against; None where time is not measured."""
+        ...
+
+    def runtime_options(self, options: Mapping[str, str]) -> dict[str, str]:
+        """What of the class options the runtime has to know (`RuntimeNeed.options`)."""
+        ...
+
+    def alternatives(self, recipe: Recipe) -> tuple[Recipe, ...]:
+        """The same recipe with other settings, such as another method of calibration, the likeliest first.
+
+        Accuracy control tries them when the recipe as offered loses too much. They keep the recipe's name.
+        """
         ...
 
     def convert(self, task: ConversionTask, tell: Tell) -> Converted:
         """Make the variant. Runs in a child process that may be killed at any time.
 
         Raises:
-            CallerError: MF-1431, an operator cannot be converted (it is named).
+            CallerError: MF-1431, an operator cannot be converted (it is named); MF-1425, an option has a
+                value that is not possible.
             WorldError: MF-1432, the converter failed.
         """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,11 +12,11 @@ from pathlib import Path
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import is_name, is_version
-from modelfleet_core.release.device_class import SHIPPED, DeviceClass
+from modelfleet_core.release.device_class import DeviceClass
 from modelfleet_core.release.manifest import Precision, Task
+from modelfleet_core.release.shipped_classes import SHIPPED
 
 MIB = 1024 * 1024
-FLOATS = (Precision.FP32, Precision.FP16)
 
 
 class Objective(StrEnum):
@@ -23,6 +24,8 @@ class Objective(StrEnum):
 
     LATENCY = "latency"
     SIZE = "size"
+    MEMORY = "memory"
+    ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,14 @@ class BuildRequest:
         golden: `.npz` with `images` and `labels` for the devices; absent = set apart from the validation set.
         task: What the model does.
         max_drop_points: Largest loss of the metric against the float parent, in points (0 to 100).
-        objective: What "best" means among the variants within the budget.
-        precisions: Instead of those of the classes.
+        objective: What "best" means among the variants within the budget; None = what each class says, and
+            latency where it says nothing.
+        precisions: Instead of the recipes of the classes, see `registry.recipes_for`.
+        companion: The model in another form for the converters that need it (`.pt2` for ExecuTorch).
         known_classes: Every class that may be named.
         cache: Folder of converted variants, None = convert everything.
         limits: See `Limits`.
+        machine: Architecture of the builder, as `uname` spells it.
         nice: Added to the children's niceness, 0 to 19.
         labels: Free words for the manifest.
     """
@@ -84,11 +90,13 @@ class BuildRequest:
     golden: Path | None = None
     task: Task = Task.CLASSIFICATION
     max_drop_points: float = 1.0
-    objective: Objective = Objective.LATENCY
+    objective: Objective | None = None
     precisions: tuple[Precision, ...] | None = None
+    companion: Path | None = None
     known_classes: tuple[DeviceClass, ...] = SHIPPED
     cache: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    machine: str = field(default_factory=platform.machine)
     nice: int = 0
     labels: tuple[str, ...] = ()
 
@@ -123,32 +131,11 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
             expected="a folder that is not there yet; a release is never overwritten",
             todo="choose another folder, or remove this one",
         )
+    if request.companion is not None and not request.companion.is_file():
+        raise _refused(f"there is no file {request.companion}", "the model in its other form")
     if not request.classes:
         raise _refused("no device class is named", "at least one class")
     return tuple(_class(name, request.known_classes) for name in dict.fromkeys(request.classes))
-
-
-def precisions_of(device_class: DeviceClass, wanted: tuple[Precision, ...] | None) -> tuple[Precision, ...]:
-    """Precisions to try for a class, float first.
-
-    A float variant is always among them: it is what the others are compared with, and stays available.
-
-    Raises:
-        CallerError: MF-1421, the class names a precision that does not exist.
-    """
-    try:
-        given = wanted if wanted is not None else tuple(Precision(item) for item in device_class.precisions)
-    except ValueError as error:
-        raise CallerError(
-            Code.BUILD_PRECISION,
-            f"class {device_class.name} lists the precisions {', '.join(device_class.precisions)}",
-            expected=f"some of {', '.join(item.value for item in Precision)}",
-            todo="correct the device class (`fleetctl class apply -f`)",
-        ) from error
-    unique = tuple(dict.fromkeys(given))
-    if not any(item in FLOATS for item in unique):
-        unique = (Precision.FP32, *unique)
-    return tuple(sorted(unique, key=lambda item: item not in FLOATS))
 
 
 def _class(name: str, known: Iterable[DeviceClass]) -> DeviceClass:

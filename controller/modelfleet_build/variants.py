@@ -37,6 +37,7 @@ class Material:
         calibration: File of the calibration samples, None where there are none.
         calibration_digest: Identity of those samples.
         validation, golden: Files of the samples to answer.
+        companion: The model in another form, None without; and its digest.
     """
 
     model: Path
@@ -45,6 +46,8 @@ class Material:
     calibration_digest: str | None
     validation: Path
     golden: Path
+    companion: Path | None = None
+    companion_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Made:
     """A converted variant on disk.
 
     Attributes:
-        loadable: How to open it.
+        loadable: How its own runtime opens it.
+        measurable: How it is opened to be measured: the same, or a stand-in.
         recipe: How it was made.
         tools: With what.
         size_bytes: Size of the runtime's files.
@@ -62,6 +66,7 @@ class Made:
     """
 
     loadable: Loadable
+    measurable: Loadable
     recipe: Recipe
     tools: dict[str, str]
     size_bytes: int
@@ -98,7 +103,13 @@ class Workshop:
     meter: Meter
 
     def convert(
-        self, name: str, point: OptimizerPoint, recipe: Recipe, material: Material, folder: Path
+        self,
+        name: str,
+        point: OptimizerPoint,
+        recipe: Recipe,
+        options: dict[str, str],
+        material: Material,
+        folder: Path,
     ) -> Made:
         """Fill `folder` with the runtime's files of a variant.
 
@@ -115,16 +126,30 @@ class Workshop:
             material.calibration_digest if recipe.needs_calibration else None,
             point.value,
             tools,
+            options,
+            material.companion_digest,
         )
-        converted = self._from_cache(name, key, folder)
+        beside = self.space.folder(f"beside-{name}")
+        converted = self._from_cache(name, key, folder, beside)
         cached = converted is not None
         if converted is None:
-            converted = self._convert(name, point, recipe, material, folder)
+            converted = self._convert(name, point, recipe, options, material, (folder, beside))
             if self.cache is not None:
-                self.cache.store(key, converted, folder)
-        loadable = Loadable(optimizer.runtime, str(folder), converted.entry, converted.contract)
+                self.cache.store(key, converted, folder, beside)
+        loadable = Loadable(
+            optimizer.runtime,
+            str(folder),
+            converted.entry,
+            converted.contract,
+            optimizer.runtime_options(options),
+        )
+        measurable = loadable
+        if (stand_in := converted.stand_in) is not None:
+            where = str(folder if stand_in.shipped else beside)
+            measurable = Loadable(stand_in.runtime, where, stand_in.entry, stand_in.contract)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        return Made(loadable, recipe, tools, size, converted, self.clock.monotonic() - begun, cached)
+        seconds = self.clock.monotonic() - begun
+        return Made(loadable, measurable, recipe, tools, size, converted, seconds, cached)
 
     def measure(self, name: str, target: Loadable, reference: Loadable | None, material: Material) -> Answers:
         """Run a variant in its runtime, beside the float variant of its class.
@@ -158,20 +183,27 @@ class Workshop:
         shutil.rmtree(folder)
         return Answers(validation, golden, result.measure, self.clock.monotonic() - begun)
 
-    def _from_cache(self, name: str, key: Key, folder: Path) -> Converted | None:
+    def _from_cache(self, name: str, key: Key, folder: Path, beside: Path) -> Converted | None:
         if self.cache is None:
             return None
-        found = self.cache.fetch(key, folder)
+        found = self.cache.fetch(key, folder, beside)
         if found.damaged:
             self.meter.going_on(Step.CONVERT, name, found.damaged)
         return found.converted
 
     def _convert(
-        self, name: str, point: OptimizerPoint, recipe: Recipe, material: Material, folder: Path
+        self,
+        name: str,
+        point: OptimizerPoint,
+        recipe: Recipe,
+        options: dict[str, str],
+        material: Material,
+        targets: tuple[Path, Path],
     ) -> Converted:
         work = self.space.folder(f"convert-{name}")
-        files = work / "files"
-        files.mkdir()
+        made = (work / "files", work / "beside")
+        for folder in made:
+            folder.mkdir()
         calibration = material.calibration if recipe.needs_calibration else None
         job = ConvertJob(
             optimizer=point.value,
@@ -179,7 +211,10 @@ class Workshop:
             facts=material.facts,
             recipe=recipe,
             calibration=str(calibration) if calibration is not None else None,
-            folder=str(files),
+            folder=str(made[0]),
+            beside=str(made[1]),
+            options=options,
+            companion=str(material.companion) if material.companion is not None else None,
         )
         result = runner.run(
             Job(folder=str(work), data_limit_bytes=0, nice=self.nice, convert=job),
@@ -188,8 +223,9 @@ class Workshop:
             lambda text: self.meter.going_on(Step.CONVERT, name, text),
         )
         assert result.convert is not None
-        for path in sorted(files.iterdir()):
-            path.rename(folder / path.name)
+        for folder, target in zip(made, targets, strict=True):
+            for path in sorted(folder.iterdir()):
+                path.rename(target / path.name)
         shutil.rmtree(work)
         return result.convert
 

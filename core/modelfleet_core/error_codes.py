@@ -54,6 +54,8 @@ class Code(Enum):
     BUILD_PRECISION = "MF-1421"
     BUILD_OUTPUT_EXISTS = "MF-1422"
     BUILD_REQUEST = "MF-1423"
+    BUILD_RECIPE = "MF-1424"
+    BUILD_OPTION = "MF-1425"
     OPTIMIZER_MISSING = "MF-1430"
     OPERATOR_UNSUPPORTED = "MF-1431"
     CONVERSION_FAILED = "MF-1432"
@@ -62,6 +64,9 @@ class Code(Enum):
     CONVERSION_DIED = "MF-1435"
     BUDGET_EXCEEDED = "MF-1440"
     VARIANT_NOT_FINITE = "MF-1441"
+    LIMIT_EXCEEDED = "MF-1442"
+    LIMIT_UNCHECKED = "MF-1443"
+    COVERAGE_TOO_LOW = "MF-1444"
     BUILD_REPORT_UNREADABLE = "MF-1450"
     BUILD_NOT_WRITTEN = "MF-1451"
     # 16xx-17xx: controller (owner: modelfleet_controller)
@@ -194,6 +199,7 @@ class Code(Enum):
     FRAME_INVALID = "MF-4036"
     CONTROL_PROTOCOL = "MF-4037"
     VARIANT_INCOMPLETE = "MF-4038"
+    RUNTIME_OPTION = "MF-4050"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -338,6 +344,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.BUILD_PRECISION: CodeInfo("A class cannot be built in that precision"),
     Code.BUILD_OUTPUT_EXISTS: CodeInfo("The output folder is already in use"),
     Code.BUILD_REQUEST: CodeInfo("A build option is out of range"),
+    Code.BUILD_RECIPE: CodeInfo("A device class names a recipe that its optimizer does not have"),
+    Code.BUILD_OPTION: CodeInfo("A device class sets an option that its optimizer does not take"),
     Code.OPTIMIZER_MISSING: CodeInfo("The builder of a class is not installed"),
     Code.OPERATOR_UNSUPPORTED: CodeInfo("An operator of the model cannot be converted"),
     Code.CONVERSION_FAILED: CodeInfo("A conversion failed"),
@@ -346,6 +354,11 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.CONVERSION_DIED: CodeInfo("A conversion died"),
     Code.BUDGET_EXCEEDED: CodeInfo("A variant loses more accuracy than the budget allows"),
     Code.VARIANT_NOT_FINITE: CodeInfo("A variant gives NaN where its parent does not"),
+    Code.LIMIT_EXCEEDED: CodeInfo("A variant takes more than a limit of its device class"),
+    Code.LIMIT_UNCHECKED: CodeInfo(
+        "A limit of the device class cannot be checked here, so the variant is refused"
+    ),
+    Code.COVERAGE_TOO_LOW: CodeInfo("The accelerator runs too little of a variant"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
     Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
@@ -404,6 +417,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SERVE_UNREACHABLE: CodeInfo("Serve cannot be reached"),
     Code.FRAME_INVALID: CodeInfo("A message between processes is malformed"),
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
+    Code.RUNTIME_OPTION: CodeInfo("A runtime does not know an option of the variant"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

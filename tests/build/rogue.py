@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from modelfleet_build.optimizers.onnxruntime import OnnxRuntimeOptimizer
@@ -23,8 +24,16 @@ class Rogue:
     runtime: str = "onnxruntime"
     packages: tuple[str, ...] = ("onnxruntime",)
 
-    def recipe(self, precision: Precision) -> Recipe | None:
-        return Recipe(f"rogue-{self.deed}", precision)
+    float_recipe: str | None = "fp32"
+    options: tuple[str, ...] = ()
+
+    recipes: tuple[Recipe, ...] = (Recipe("fp32", Precision.FP32), Recipe("int8", Precision.INT8))
+
+    def runtime_options(self, options: Mapping[str, str]) -> dict[str, str]:
+        return {}
+
+    def alternatives(self, recipe: Recipe) -> tuple[Recipe, ...]:
+        return ()
 
     def convert(self, task: ConversionTask, tell: Tell) -> Converted:
         if task.recipe.precision is not Precision.INT8:
@@ -50,7 +59,7 @@ class Rogue:
         elif self.deed == "raise":
             raise ValueError("the moon is in the wrong quarter")
         elif self.deed == "spoil":
-            given = Recipe("onnx-as-given", Precision.FP32)
+            given = Recipe("fp32", Precision.FP32)
             done = OnnxRuntimeOptimizer().convert(replace(task, recipe=given), tell)
             _shuffle_classes(task.folder / done.entry)
             return done

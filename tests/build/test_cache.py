@@ -30,18 +30,27 @@ def cache(tmp_path: Path) -> Cache:
     (source / "model.onnx").write_bytes(b"the model")
     (source / "model.bin").write_bytes(b"the weights")
     made = Cache(tmp_path / "cache")
-    made.store(KEY, CONVERTED, source)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "stand-in.tflite").write_bytes(b"the stand-in")
+    made.store(KEY, CONVERTED, source, tmp_path / "beside")
     return made
 
 
 def fetch(cache: Cache, key: Key, folder: Path) -> tuple[Converted | None, str, list[str]]:
     folder.mkdir()
-    found = cache.fetch(key, folder)
-    return found.converted, found.damaged, sorted(path.name for path in folder.iterdir())
+    beside = folder.with_name(folder.name + "-beside")
+    beside.mkdir()
+    found = cache.fetch(key, folder, beside)
+    left = [path.name for place in (folder, beside) for path in sorted(place.iterdir())]
+    return found.converted, found.damaged, left
 
 
 def test_what_was_stored_comes_back(cache: Cache, tmp_path: Path) -> None:
-    assert fetch(cache, KEY, tmp_path / "a") == (CONVERTED, "", ["model.bin", "model.onnx"])
+    assert fetch(cache, KEY, tmp_path / "a") == (
+        CONVERTED,
+        "",
+        ["model.bin", "model.onnx", "stand-in.tflite"],
+    )
     assert (tmp_path / "a" / "model.onnx").read_bytes() == b"the model"
 
 
@@ -56,6 +65,9 @@ def test_what_was_stored_comes_back(cache: Cache, tmp_path: Path) -> None:
         replace(KEY, calibration=None),
         replace(KEY, optimizer="m:q"),
         replace(KEY, tools={"tool": "1.1"}),
+        replace(KEY, options={"device": "GPU"}),
+        replace(KEY, companion="f" * 64),
+        replace(KEY, recipe=Recipe("r", Precision.INT8, {"p": "1"}, keep_float=("y",))),
     ],
 )
 def test_anything_that_changes_the_bytes_is_another_entry(cache: Cache, tmp_path: Path, other: Key) -> None:
@@ -63,7 +75,7 @@ def test_anything_that_changes_the_bytes_is_another_entry(cache: Cache, tmp_path
     assert fetch(cache, other, tmp_path / "a") == (None, "", [])
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "entry", "escape", "swap"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "entry", "escape", "swap", "beside"])
 def test_a_damaged_entry_is_dropped_and_made_anew(cache: Cache, tmp_path: Path, damage: str) -> None:
     entry = next(cache.root.rglob("entry.json"))
     stored = entry.parent / "files" / "model.onnx"
@@ -71,6 +83,8 @@ def test_a_damaged_entry_is_dropped_and_made_anew(cache: Cache, tmp_path: Path, 
         stored.write_bytes(b"the modeL")
     elif damage == "truncate":
         stored.write_bytes(b"the")
+    elif damage == "beside":
+        (entry.parent / "beside" / "stand-in.tflite").write_bytes(b"another")
     elif damage == "remove":
         stored.unlink()
     elif damage == "entry":
@@ -84,7 +98,7 @@ def test_a_damaged_entry_is_dropped_and_made_anew(cache: Cache, tmp_path: Path, 
     assert "damaged" in damaged
     assert left == []
     assert not (tmp_path / "entry.json").exists()
-    cache.store(KEY, CONVERTED, tmp_path / "source")
+    cache.store(KEY, CONVERTED, tmp_path / "source", tmp_path / "beside")
     assert fetch(cache, KEY, tmp_path / "b")[0] == CONVERTED
 
 
@@ -92,7 +106,7 @@ def test_a_cache_that_cannot_be_written_does_not_fail_the_build(tmp_path: Path) 
     (tmp_path / "cache").write_text("a file in the way")
     source = tmp_path / "source"
     source.mkdir()
-    Cache(tmp_path / "cache").store(KEY, CONVERTED, source)
+    Cache(tmp_path / "cache").store(KEY, CONVERTED, source, source)
 
 
 def cached(result: BuildResult) -> list[bool]:

@@ -13,10 +13,12 @@ import pytest
 from modelfleet_build.datasets import BYTE_SCALE
 from modelfleet_build.intake import take_in
 from modelfleet_build.port import Optimizer
-from modelfleet_build.registry import OptimizerPoint, for_runtime, installed
+from modelfleet_build.registry import OptimizerPoint, for_class, installed
 from modelfleet_build.testing import OptimizerCase, OptimizerConformance
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
+from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_runtimes.golden import scaled
 
 from .conftest import DIGITS
@@ -44,25 +46,33 @@ def _foreign_warnings() -> Iterator[None]:
         yield
 
 
+def shipped(name: str) -> Optimizer:
+    """The installed plug-in of a shipped class."""
+    return for_class(next(item for item in SHIPPED if item.name == name), installed()).load()
+
+
 class TestOnnxRuntimeOptimizer(OptimizerConformance):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
-        return for_runtime("onnxruntime", installed()).load()
+        return shipped("x86-onnxruntime")
 
 
 class TestOpenVinoOptimizer(OptimizerConformance):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
-        return for_runtime("openvino", installed()).load()
+        return shipped("x86-openvino")
 
 
 class TestLiteRtOptimizer(OptimizerConformance):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
-        return for_runtime("litert", installed()).load()
+        return shipped("arm-litert")
 
 
 def test_an_optimizer_whose_package_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="no-such-distribution") as caught:
-        for_runtime("lacking", (OptimizerPoint("lacking", "tests.build.rogue:lacking"),))
+        for_class(
+            DeviceClass("c", ("x86_64",), "lacking"),
+            (OptimizerPoint("lacking", "tests.build.rogue:lacking"),),
+        )
     assert caught.value.code is Code.OPTIMIZER_MISSING

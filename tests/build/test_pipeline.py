@@ -15,6 +15,7 @@ import pytest
 from modelfleet_build import pipeline
 from modelfleet_build.pipeline import build
 from modelfleet_build.progress import silent
+from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import Outcome, read_report
 from modelfleet_build.request import BuildRequest, Objective
 from modelfleet_core.clock import SystemClock
@@ -23,6 +24,7 @@ from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import InputContract
 from modelfleet_core.release.device_class import DeviceClass
 from modelfleet_core.release.manifest import Manifest, Precision, Task
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.wire import codec
 from modelfleet_runtimes import golden, registry
 
@@ -224,9 +226,10 @@ def test_a_class_whose_runtime_has_no_optimizer_is_refused_alone(bench: Bench) -
 
 
 def test_a_precision_that_an_optimizer_cannot_make_is_refused(bench: Bench) -> None:
-    result = bench.build(precisions=(Precision.FP32, Precision.FP16))
+    narrow = (OptimizerPoint("rogue", "tests.build.rogue:spoil"),)
+    result = bench.build(narrow, precisions=(Precision.FP32, Precision.FP16))
     assert result.exit_code == 0
-    refused = result.report.classes[0].variants[-1]
+    refused = next(item for item in result.report.classes[0].variants if not item.accepted)
     assert (refused.name, refused.code) == ("x86-onnxruntime.fp16", Code.BUILD_PRECISION.value)
 
 
@@ -340,13 +343,30 @@ def test_an_unknown_class_gets_a_suggestion(bench: Bench) -> None:
         bench.build(classes=("x86-onnxruntim",))
 
 
-def test_a_class_with_an_unknown_precision_is_refused(bench: Bench) -> None:
-    odd = DeviceClass(
-        name="odd", architectures=("x86_64",), runtime="onnxruntime", precisions=("fp32", "int3")
-    )
-    with pytest.raises(CallerError) as caught:
+def test_a_class_with_an_unknown_recipe_is_refused(bench: Bench) -> None:
+    odd = DeviceClass(name="odd", architectures=("x86_64",), runtime="onnxruntime", recipes=("fp32", "int88"))
+    with pytest.raises(CallerError, match="no recipe 'int88'") as caught:
         bench.build(classes=("odd",), known_classes=(odd,), precisions=None)
-    assert caught.value.code is Code.BUILD_PRECISION
+    assert caught.value.code is Code.BUILD_RECIPE
+    assert "did you mean int8" in caught.value.todo
+    assert not bench.request.output.exists()
+
+
+def test_a_class_with_an_option_that_nobody_takes_is_refused(bench: Bench) -> None:
+    odd = DeviceClass(name="odd", architectures=("x86_64",), runtime="openvino", options={"devise": "GPU"})
+    with pytest.raises(CallerError, match="devise") as caught:
+        bench.build(classes=("odd",), known_classes=(odd,), precisions=None)
+    assert caught.value.code is Code.BUILD_OPTION
+
+
+def test_a_class_whose_plug_in_is_missing_is_refused_and_the_others_go_on(bench: Bench) -> None:
+    odd = DeviceClass(name="odd", architectures=("x86_64",), runtime="fpga", recipes=("int8",))
+    known = (odd, *(item for item in SHIPPED if item.name == "x86-onnxruntime"))
+    result = bench.build(classes=("odd", "x86-onnxruntime"), known_classes=known)
+    assert result.exit_code == 3
+    refused = result.report.classes[0]
+    assert (refused.built, refused.code) == (False, Code.OPTIMIZER_MISSING.value)
+    assert "fpga" in refused.why
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_world(bench: Bench) -> None:

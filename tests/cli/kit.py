@@ -26,8 +26,9 @@ from modelfleet_core.clock import ManualClock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import sha256_hex
-from modelfleet_core.release.device_class import SHIPPED, DeviceClass, DeviceFacts
+from modelfleet_core.release.device_class import DeviceClass, DeviceFacts
 from modelfleet_core.release.manifest import Manifest
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.trust.keys import ed25519_from_seed
 from modelfleet_core.wire import codec
 from modelfleet_core.wire.checkin import SlotStatus

@@ -18,7 +18,7 @@ from modelfleet_core.errors import CallerError, IntegrityError, ModelfleetError
 from modelfleet_core.ids import sha256_hex
 from modelfleet_core.lifecycle.chain import Installed
 from modelfleet_core.lifecycle.machine import State
-from modelfleet_core.release.device_class import SHIPPED, DeviceFacts
+from modelfleet_core.release.device_class import DeviceFacts
 from modelfleet_core.release.manifest import (
     MANIFEST_NAME,
     MAX_BUNDLE_BYTES,
@@ -27,6 +27,7 @@ from modelfleet_core.release.manifest import (
     Variant,
 )
 from modelfleet_core.release.matching import class_no, variant_no
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.trust.bundle import verify_bundle
 from modelfleet_core.trust.policy import TrustPolicy
 from modelfleet_core.trust.statement import (

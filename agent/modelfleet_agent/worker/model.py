@@ -196,7 +196,7 @@ def open_variant(order: Open, ticks: Callable[[], int]) -> Iterator[Opened | Loa
     runtime = registry.load(variant.runtime.name)
     label = f"{runtime.name} {runtime.version()}"
     yield Opened(ModelState.STARTING, label)
-    session = runtime.open(folder, variant.entry, contract, order.threads)
+    session = runtime.open(folder, variant.entry, contract, order.threads, variant.runtime.options)
     golden = golden_set.read(folder / GOLDEN_NAME)
     outcome: SelfTest | None = None
     if order.self_test:

@@ -14,6 +14,7 @@ from modelfleet_core.release.manifest import Precision, Task
 
 if TYPE_CHECKING:
     from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.release.shipped_classes import SHIPPED
 
 
 class Objective(StrEnum):
@@ -21,6 +22,8 @@ class Objective(StrEnum):
 
     LATENCY = "latency"
     SIZE = "size"
+    MEMORY = "memory"
+    ACCURACY = "accuracy"
 
 
 def build(
@@ -50,8 +53,17 @@ def build(
         list[Precision] | None, typer.Option("--precision", help="Instead of those of the classes.")
     ] = None,
     objective: Annotated[
-        Objective, typer.Option("--objective", help="What the best variant is.")
-    ] = Objective.LATENCY,
+        Objective | None,
+        typer.Option(
+            "--objective", help="What the best variant is. Default: what the class says, or latency."
+        ),
+    ] = None,
+    companion: Annotated[
+        Path | None,
+        typer.Option(
+            "--companion", help="The model as torch.export program, for ExecuTorch.", metavar="M.pt2"
+        ),
+    ] = None,
     class_file: Annotated[
         list[Path] | None, typer.Option("--class-file", help="DeviceClass resource (YAML) of your own.")
     ] = None,
@@ -88,7 +100,8 @@ def build(
         golden=golden,
         task=task,
         max_drop_points=_points(max_drop),
-        objective=Kinds(objective.value),
+        objective=Kinds(objective.value) if objective is not None else None,
+        companion=companion,
         precisions=tuple(precision) if precision else None,
         known_classes=known,
         cache=made.settings.cache_dir / "build" if cache else None,
@@ -125,7 +138,6 @@ def _known(files: list[Path]) -> tuple[DeviceClass, ...]:
     """The shipped classes and those of files; a file's class replaces a shipped one of the same name."""
     from fleetctl.arguments import read_resource
     from modelfleet_core.files.resource import read_device_class
-    from modelfleet_core.release.device_class import SHIPPED
 
     own = [read_device_class(read_resource(path)) for path in files]
     names = {c.name for c in own}

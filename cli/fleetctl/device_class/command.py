@@ -88,12 +88,12 @@ def _table(classes: Sequence[DeviceClass]) -> Table:
             ",".join(c.architectures),
             f"{c.runtime} >={c.runtime_minimum}" + (f" <{c.runtime_below}" if c.runtime_below else ""),
             size(c.min_memory_bytes),
-            ",".join(c.precisions),
+            ",".join(c.recipes),
             str(c.priority),
         )
         for c in classes
     ]
-    titles = ("NAME", "ARCHITECTURES", "RUNTIME", "MEMORY", "PRECISIONS", "PRIORITY")
+    titles = ("NAME", "ARCHITECTURES", "RUNTIME", "MEMORY", "RECIPES", "PRIORITY")
     return Table(titles, rows, "no classes", ("MEMORY", "PRIORITY"))
 
 

@@ -77,7 +77,16 @@ def _convert(job: ConvertJob, tell: Tell) -> Converted:
     module, _, attribute = job.optimizer.partition(":")
     optimizer: Optimizer = getattr(importlib.import_module(module), attribute)
     calibration = Path(job.calibration) if job.calibration is not None else None
-    task = ConversionTask(Path(job.model), job.facts, job.recipe, calibration, Path(job.folder))
+    task = ConversionTask(
+        model=Path(job.model),
+        facts=job.facts,
+        recipe=job.recipe,
+        calibration=calibration,
+        folder=Path(job.folder),
+        beside=Path(job.beside),
+        options=job.options,
+        companion=Path(job.companion) if job.companion is not None else None,
+    )
     return optimizer.convert(task, tell)
 
 

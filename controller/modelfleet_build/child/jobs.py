@@ -5,7 +5,7 @@ Progress goes over a pipe, one JSON line each. Paths are absolute and chosen by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelfleet_build.facts import ModelFacts
@@ -46,7 +46,7 @@ class IntakeJob:
 
 @dataclass(frozen=True, slots=True)
 class ConvertJob:
-    """Run an optimizer (`module:attribute`)."""
+    """Run an optimizer (`module:attribute`); the rest is `port.ConversionTask`."""
 
     optimizer: str
     model: str
@@ -54,6 +54,9 @@ class ConvertJob:
     recipe: Recipe
     calibration: str | None
     folder: str
+    beside: str
+    options: dict[str, str] = field(default_factory=dict)
+    companion: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Loadable:
     folder: str
     entry: str
     contract: InputContract
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

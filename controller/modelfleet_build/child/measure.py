@@ -73,7 +73,8 @@ def peak_rss() -> int | None:
 
 
 def _open(item: Loadable) -> Session:
-    return registry.load(item.runtime).open(Path(item.folder), item.entry, item.contract, threads=1)
+    runtime = registry.load(item.runtime)
+    return runtime.open(Path(item.folder), item.entry, item.contract, threads=1, options=item.options)
 
 
 def _answers(session: Session, inputs: FloatArray) -> tuple[FloatArray, int]:

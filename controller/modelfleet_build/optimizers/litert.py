@@ -21,16 +21,16 @@ from modelfleet_core.release.manifest import Precision
 
 ENTRY = "model.tflite"
 _CONVERTER = {"converter": "onnx-to-tflite 1"}
-_RECIPES: Mapping[Precision, Recipe] = {
-    Precision.FP32: Recipe("tflite-fp32", Precision.FP32, _CONVERTER),
+_RECIPES = (
+    Recipe("fp32", Precision.FP32, _CONVERTER),
     # Weights and activations: dynamic int8 is slower than fp32 and wrong on old interpreters.
-    Precision.INT8: Recipe(
-        "tflite-static-int8",
+    Recipe(
+        "int8",
         Precision.INT8,
         {**_CONVERTER, "quantizer": "static_wi8_ai8"},
         needs_calibration=True,
     ),
-}
+)
 _DTYPES = {"float32": DType.FLOAT32, "int8": DType.INT8, "uint8": DType.UINT8}
 
 
@@ -41,10 +41,17 @@ class LiteRtOptimizer:
     name: str = "litert"
     runtime: str = "litert"
     packages: tuple[str, ...] = ("ai-edge-litert", "ai-edge-quantizer", "flatbuffers", "onnx")
+    recipes: tuple[Recipe, ...] = _RECIPES
+    float_recipe: str | None = "fp32"
+    options: tuple[str, ...] = ()
 
-    def recipe(self, precision: Precision) -> Recipe | None:
-        """See `port.Optimizer.recipe`."""
-        return _RECIPES.get(precision)
+    def runtime_options(self, options: Mapping[str, str]) -> dict[str, str]:
+        """See `port.Optimizer.runtime_options`."""
+        return {}
+
+    def alternatives(self, recipe: Recipe) -> tuple[Recipe, ...]:
+        """See `port.Optimizer.alternatives`."""
+        return ()
 
     def convert(self, task: ConversionTask, tell: Tell) -> Converted:
         """See `port.Optimizer.convert`."""

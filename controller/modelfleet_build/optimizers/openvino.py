@@ -16,16 +16,16 @@ from modelfleet_core.release.manifest import Precision
 from modelfleet_runtimes.openvino import silence_telemetry
 
 ENTRY = "model.xml"
-_RECIPES: Mapping[Precision, Recipe] = {
-    Precision.FP32: Recipe("ir-fp32", Precision.FP32),
-    Precision.FP16: Recipe("ir-fp16-weights", Precision.FP16),
-    Precision.INT8: Recipe(
-        "ir-nncf-int8-mixed",
+_RECIPES = (
+    Recipe("fp32", Precision.FP32),
+    Recipe("fp16", Precision.FP16),
+    Recipe(
+        "int8",
         Precision.INT8,
         {"preset": "mixed", "other_weights": "fp16"},
         needs_calibration=True,
     ),
-}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,17 @@ class OpenVinoOptimizer:
     name: str = "openvino"
     runtime: str = "openvino"
     packages: tuple[str, ...] = ("openvino", "nncf")
+    recipes: tuple[Recipe, ...] = _RECIPES
+    float_recipe: str | None = "fp32"
+    options: tuple[str, ...] = ("device",)
 
-    def recipe(self, precision: Precision) -> Recipe | None:
-        """See `port.Optimizer.recipe`."""
-        return _RECIPES.get(precision)
+    def runtime_options(self, options: Mapping[str, str]) -> dict[str, str]:
+        """See `port.Optimizer.runtime_options`."""
+        return {name: options[name] for name in self.options if name in options}
+
+    def alternatives(self, recipe: Recipe) -> tuple[Recipe, ...]:
+        """See `port.Optimizer.alternatives`."""
+        return ()
 
     def convert(self, task: ConversionTask, tell: Tell) -> Converted:
         """See `port.Optimizer.convert`."""

@@ -11,8 +11,9 @@ from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import device_id, is_name
-from modelfleet_core.release.device_class import SHIPPED, DeviceClass, DeviceFacts
+from modelfleet_core.release.device_class import DeviceClass, DeviceFacts
 from modelfleet_core.release.matching import match_class
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.trust.keys import Ed25519Public, ed25519_public_from_raw
 from modelfleet_core.wire.enroll import EnrollRequest
 

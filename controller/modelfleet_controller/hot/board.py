@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from modelfleet_core.release.device_class import SHIPPED, DeviceClass
+from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.rollout.assignment import GONE, Baseline, KnownRelease, Standing, Subject
 from modelfleet_core.rollout.cohort import position
 from modelfleet_core.rollout.progress import DeviceOutcome

@@ -18,7 +18,7 @@ from modelfleet_core.errors import CallerError
 from modelfleet_core.files import units
 from modelfleet_core.files.fields import Fields, refuse
 from modelfleet_core.ids import is_name
-from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.release.device_class import DeviceClass, VariantLimits
 from modelfleet_core.rollout.gate import DEFAULT_GATES, SILENCE_GATE, Gate, Metric, Unless
 from modelfleet_core.rollout.plan import Advance, OnInconclusive, RolloutPlan, Stage
 from modelfleet_core.wire.director import Mode
@@ -175,7 +175,11 @@ def read_device_class(resource: object) -> DeviceClass:
         "runtime_below": spec.text("runtimeBelow") if spec.has("runtimeBelow") else None,
         "min_memory_bytes": spec.amount("minMemory", units.parse_size) if spec.has("minMemory") else 0,
         "accelerators": spec.texts("accelerators") if spec.has("accelerators") else (),
-        "precisions": spec.texts("precisions") if spec.has("precisions") else ("fp32",),
+        "recipes": spec.texts("recipes") if spec.has("recipes") else ("fp32",),
+        "optimizer": spec.text("optimizer") if spec.has("optimizer") else "",
+        "options": spec.labels("options") if spec.has("options") else {},
+        "limits": _read_limits(spec),
+        "objective": spec.text("objective") if spec.has("objective") else "",
         "priority": spec.integer("priority") if spec.has("priority") else 0,
         "expected_offline": spec.boolean("expectedOffline") if spec.has("expectedOffline") else False,
         "labels": spec.labels("labels") if spec.has("labels") else {},
@@ -195,14 +199,57 @@ def write_device_class(device_class: DeviceClass) -> dict[str, object]:
         "runtimeMinimum": device_class.runtime_minimum,
         "minMemory": units.format_size(device_class.min_memory_bytes),
         "accelerators": list(device_class.accelerators),
-        "precisions": list(device_class.precisions),
+        "recipes": list(device_class.recipes),
         "priority": device_class.priority,
         "expectedOffline": device_class.expected_offline,
         "labels": dict(device_class.labels),
     }
     if device_class.runtime_below is not None:
         spec["runtimeBelow"] = device_class.runtime_below
+    if device_class.optimizer:
+        spec["optimizer"] = device_class.optimizer
+    if device_class.options:
+        spec["options"] = dict(device_class.options)
+    if device_class.objective:
+        spec["objective"] = device_class.objective
+    if limits := _write_limits(device_class.limits):
+        spec["limits"] = limits
     return _resource(CLASS_KIND, device_class.name, spec)
+
+
+def _read_limits(spec: Fields) -> VariantLimits:
+    if not spec.has("limits"):
+        return VariantLimits()
+    fields = spec.mapping("limits")
+    given: dict[str, float | int] = {}
+    for key, name in (("size", "size_bytes"), ("arena", "arena_bytes")):
+        if fields.has(key):
+            given[name] = fields.amount(key, units.parse_size)
+    if fields.has("latency"):
+        given["latency_s"] = fields.amount("latency", units.parse_duration)
+    for key, name in (("coverage", "min_coverage"), ("macCoverage", "min_mac_coverage")):
+        if fields.has(key):
+            given[name] = fields.amount(key, units.parse_ratio)
+    fields.close()
+    try:
+        return VariantLimits(**given)  # type: ignore[arg-type] # each key has its field's type
+    except ValueError as error:
+        refuse(Code.FIELD_OUT_OF_RANGE, "spec.limits", str(error), expected="limits that a variant can meet")
+
+
+def _write_limits(limits: VariantLimits) -> dict[str, object]:
+    written: dict[str, object] = {}
+    if limits.size_bytes is not None:
+        written["size"] = units.format_size(limits.size_bytes)
+    if limits.latency_s is not None:
+        written["latency"] = units.format_duration(limits.latency_s)
+    if limits.arena_bytes is not None:
+        written["arena"] = units.format_size(limits.arena_bytes)
+    if limits.min_coverage is not None:
+        written["coverage"] = units.format_ratio(limits.min_coverage)
+    if limits.min_mac_coverage is not None:
+        written["macCoverage"] = units.format_ratio(limits.min_mac_coverage)
+    return written
 
 
 def _resource(kind: str, name: str, spec: dict[str, object]) -> dict[str, object]:

@@ -44,6 +44,9 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+FLOATS = (Precision.FP32, Precision.FP16)
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """One file of a variant folder: relative POSIX path (no folders in this version), digest, size in
@@ -66,13 +69,18 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeNeed:
-    """The runtime that loads the variant: plug-in name and version range (inclusive minimum, exclusive
-    maximum).
+    """The runtime that loads the variant.
+
+    Attributes:
+        name: of the plug-in.
+        minimum, below: version range, inclusive and exclusive.
+        options: how the plug-in shall open it, such as `device: GPU`.
     """
 
     name: str
     minimum: str
     below: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,40 @@ class SelfTestBounds:
 
     max_abs_error: float
     margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorUse:
+    """What a compiler for an accelerator says of a variant. Estimates of the tool, no measurements.
+
+    Attributes:
+        operators, operators_on: operators of the graph, and those that the accelerator runs.
+        macs, macs_on: the same of multiply-accumulates for one sample; None = the tool does not tell.
+        cycles: accelerator cycles for one sample.
+        sram_bytes, flash_bytes: memory the accelerator needs.
+        inference_us: the tool's estimate for one sample, operators on the processor left out.
+        fallbacks: one sentence for each operator that the processor has to run, with the tool's reason.
+    """
+
+    operators: int
+    operators_on: int
+    macs: int | None = None
+    macs_on: int | None = None
+    cycles: int | None = None
+    sram_bytes: int | None = None
+    flash_bytes: int | None = None
+    inference_us: float | None = None
+    fallbacks: tuple[str, ...] = ()
+
+    def coverage(self) -> float:
+        """Share of the operators that the accelerator runs, 0 to 1."""
+        return self.operators_on / self.operators if self.operators else 0.0
+
+    def mac_coverage(self) -> float | None:
+        """Share of the multiply-accumulates that the accelerator runs, 0 to 1; None = unknown."""
+        if self.macs is None or self.macs_on is None:
+            return None
+        return self.macs_on / self.macs if self.macs else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +146,10 @@ class Measurements:
         latency_us: median time of one sample, microseconds, on the build machine.
         rss_bytes: peak resident memory of the process that ran it.
         samples: number of validation samples.
+        measured_with: the runtime that was measured in place of the variant's own, where that does not run on
+            the builder; empty = its own. Latency and memory are then not measured.
+        arena_bytes: working memory that a microcontroller's interpreter needs.
+        accelerator: what the accelerator's compiler says.
     """
 
     metric: str
@@ -119,6 +165,9 @@ class Measurements:
     control_ratio: float | None = None
     latency_us: float | None = None
     rss_bytes: int | None = None
+    measured_with: str = ""
+    arena_bytes: int | None = None
+    accelerator: AcceleratorUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +175,10 @@ class Variant:
     """One release x device class x recipe: one folder, one bundle.
 
     Attributes:
-        name: folder name, `<class>.<precision>`, for example `x86-onnxruntime.int8`.
+        name: folder name, `<class>.<recipe>`, for example `x86-onnxruntime.int8`.
+        recipe: the optimizer's name of how it was made.
+        parameters: everything that the recipe settled, such as the method of calibration or the operators
+            that were left in float; with `tools`, the lineage of the bytes.
         rank: 0 = the builder's choice for the class; higher = kept as alternatives (fp32 stays available).
         entry: the file the runtime opens.
         files: every file of the folder but `release.json` itself (contract and golden set included).
@@ -144,6 +196,7 @@ class Variant:
     measurements: Measurements
     min_memory_bytes: int = 0
     tools: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """The entry must be one of the files."""

@@ -17,7 +17,8 @@ from modelfleet_core.files.resource import (
     write_device_class,
     write_rollout,
 )
-from modelfleet_core.release.device_class import SHIPPED
+from modelfleet_core.release.device_class import VariantLimits
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.rollout.gate import Metric
 from modelfleet_core.rollout.plan import RolloutPlan
 
@@ -47,7 +48,9 @@ def test_every_field_that_is_written_is_documented() -> None:
     written = write_rollout(read_rollout(EXAMPLES[0]))["spec"]
     bare = replace(read_rollout(EXAMPLES[0]).plan, gates=(), no_gates_reason="why")
     written_bare = write_rollout(FleetRollout("bare", bare))["spec"]
-    classes = [write_device_class(replace(SHIPPED[0], runtime_below="2"))["spec"]]
+    full = VariantLimits(1, 1.0, 1, 0.5, 0.5)
+    every = replace(SHIPPED[0], runtime_below="2", limits=full, optimizer="o", objective="size")
+    classes = [write_device_class(every)["spec"], {"options": {}}]
     names = fields_of(written) | fields_of(written_bare) | set().union(*(fields_of(c) for c in classes))
     names = {"selector.matchLabels" if name.startswith("selector.") else name for name in names}
     assert sorted(name for name in names if f"`{name}`" not in PAGE) == []

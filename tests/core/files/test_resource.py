@@ -22,7 +22,8 @@ from modelfleet_core.files.resource import (
     write_rollout,
 )
 from modelfleet_core.files.shorthand import rollout_resource
-from modelfleet_core.release.device_class import SHIPPED, DeviceClass
+from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.rollout.gate import DEFAULT_GATES, SILENCE_GATE, Gate, Metric, Unless
 from modelfleet_core.rollout.plan import Advance, OnInconclusive, RolloutPlan, Stage
 from modelfleet_core.wire.codec import decode, encode

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfleet_core.release.device_class import SHIPPED, DeviceClass, DeviceFacts
+from modelfleet_core.release.device_class import DeviceClass, DeviceFacts
 from modelfleet_core.release.manifest import RuntimeNeed, Variant
 from modelfleet_core.release.matching import (
     class_no,
@@ -13,6 +13,7 @@ from modelfleet_core.release.matching import (
     variant_no,
     version_key,
 )
+from modelfleet_core.release.shipped_classes import SHIPPED
 
 from tests.core.release.samples import manifest, variant
 

@@ -70,6 +70,15 @@ OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "name": NAME,
         "architectures": st.lists(TEXT, min_size=1, max_size=3).map(tuple),
         "runtime": TEXT.filter(bool),
+        "recipes": st.lists(NAME, min_size=1, max_size=3).map(tuple),
+        "objective": st.sampled_from(["", "latency", "size", "memory", "accuracy"]),
+    },
+    "VariantLimits": {
+        "size_bytes": st.none() | st.integers(1, 2**40),
+        "latency_s": st.none() | POSITIVE,
+        "arena_bytes": st.none() | st.integers(1, 2**40),
+        "min_coverage": st.none() | st.floats(0, 1),
+        "min_mac_coverage": st.none() | st.floats(0, 1),
     },
     "Artifact": {"path": FILE, "sha256": DIGEST, "size": st.integers(0, 4 * 1024**3)},
     "LogicalTensor": {
