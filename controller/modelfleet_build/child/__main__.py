@@ -64,6 +64,10 @@ def _run(job: Job, tell: Tell) -> Result:
         from modelfleet_build.child.measure import measure
 
         return Result(measure=measure(job.measure, SystemClock(), tell))
+    if job.sensitivity is not None:
+        from modelfleet_build.optimizers.onnxruntime_sensitivity import sensitivities
+
+        return Result(sensitivity=sensitivities(job.sensitivity, SystemClock(), tell))
     raise ValueError("the job is empty")
 
 

@@ -126,8 +126,56 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class SensitivityJob:
+    """Find out which operators suffer from int8.
+
+    Attributes:
+        model: The single-file ONNX model.
+        calibration, tuning: Files of `arrays.write_inputs`: ranges come from the first, errors from the second.
+        folder: For files between the steps.
+        seconds: No further measurement is begun after these.
+    """
+
+    model: str
+    calibration: str
+    tuning: str
+    folder: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What is gained when the operators around one value stay in float.
+
+    Attributes:
+        value: Name of the ONNX value that then stays in float.
+        nodes: The operators, by their first output; see `Recipe.keep_float`.
+        error: Relative RMS error of the outputs that is left.
+    """
+
+    value: str
+    nodes: tuple[str, ...]
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivities:
+    """What a `SensitivityJob` found.
+
+    Attributes:
+        baseline: Relative RMS error of the outputs with everything quantized.
+        found: From the largest gain to the least.
+        groups: How many there are; more than `found` where time was up.
+    """
+
+    baseline: float
+    found: tuple[Sensitivity, ...]
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """Exactly one of the three is set.
+    """Exactly one of the jobs is set.
 
     Attributes:
         folder: Working folder of the child; it writes nothing outside it but what the job names.
@@ -141,6 +189,7 @@ class Job:
     intake: IntakeJob | None = None
     convert: ConvertJob | None = None
     measure: MeasureJob | None = None
+    sensitivity: SensitivityJob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +200,7 @@ class Result:
     intake: ModelFacts | None = None
     convert: Converted | None = None
     measure: Measured | None = None
+    sensitivity: Sensitivities | None = None
 
 
 @dataclass(frozen=True, slots=True)

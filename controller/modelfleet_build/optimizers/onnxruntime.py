@@ -9,6 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from modelfleet_build.arrays import read_calibration
 from modelfleet_build.facts import float_contract, onnx_batch
 from modelfleet_build.port import ConversionTask, Converted, Recipe, Tell
@@ -16,6 +19,8 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
 from modelfleet_core.release.contract import Layout
 from modelfleet_core.release.manifest import Precision
+
+FloatArray = npt.NDArray[np.float32]
 
 ENTRY = "model.onnx"
 NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
@@ -102,7 +107,7 @@ def quantise(task: ConversionTask, target: Path, tell: Tell, extra: Mapping[str,
 
     prepared = task.beside / "prepared.onnx"
     try:
-        _prepare(task, prepared)
+        prepare(task.model, prepared)
         if task.recipe.precision is Precision.FP16:
             _halve(prepared, target, task.recipe.keep_float)
         elif task.recipe.needs_calibration:
@@ -121,13 +126,13 @@ def quantise(task: ConversionTask, target: Path, tell: Tell, extra: Mapping[str,
         prepared.unlink(missing_ok=True)
 
 
-def _prepare(task: ConversionTask, target: Path) -> None:
-    """Shapes inferred, graph folded, and every node called by its first output, as `keep_float` names it."""
+def prepare(source: Path, target: Path) -> None:
+    """Infer shapes, fold the graph, and call every node by its first output, as `keep_float` names it."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     # Symbolic shape inference is for dynamic shapes, which the intake refuses, and needs sympy.
-    quant_pre_process(str(task.model), str(target), skip_symbolic_shape=True)
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
     model = onnx.load(str(target))
     for node in model.graph.node:
         node.name = node.output[0]
@@ -162,7 +167,6 @@ def _quantise_static(
     task: ConversionTask, source: Path, target: Path, tell: Tell, extra: Mapping[str, Any]
 ) -> None:
     from onnxruntime.quantization import (
-        CalibrationDataReader,
         CalibrationMethod,
         QuantFormat,
         QuantType,
@@ -170,24 +174,12 @@ def _quantise_static(
     )
 
     samples = read_calibration(task.calibration)
-    name = task.facts.inputs[0].name
     settings = task.recipe.parameters
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the library ships without types
-        """Feeds one sample at a time."""
-
-        def __init__(self) -> None:
-            self._rows = iter(range(len(samples)))
-
-        def get_next(self) -> Any:
-            row = next(self._rows, None)
-            return None if row is None else {name: samples[row : row + 1]}
-
     tell(f"calibrating on {len(samples)} samples ({settings['calibration']})")
     quantize_static(
         str(source),
         str(target),
-        Reader(),
+        reader(source, samples),
         quant_format=QuantFormat.QDQ,
         activation_type=QuantType.QInt8 if settings["activations"] == "int8" else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
@@ -200,6 +192,28 @@ def _quantise_static(
         }[settings["calibration"]],
         extra_options=dict(extra),
     )
+
+
+def reader(model: Path, samples: FloatArray) -> Any:
+    """A `CalibrationDataReader` that feeds samples [n, ...] to a model's only input, one at a time."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader
+
+    graph = onnx.load(str(model)).graph
+    constants = {item.name for item in graph.initializer}
+    name = next(item.name for item in graph.input if item.name not in constants)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the library ships without types
+        """Feeds one sample at a time."""
+
+        def __init__(self) -> None:
+            self._rows = iter(range(len(samples)))
+
+        def get_next(self) -> Any:
+            row = next(self._rows, None)
+            return None if row is None else {name: samples[row : row + 1]}
+
+    return Reader()
 
 
 plugin = OnnxRuntimeOptimizer()
