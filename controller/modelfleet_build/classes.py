@@ -6,8 +6,6 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from modelfleet_build import registry
 from modelfleet_build.assemble import complete_variant
 from modelfleet_build.budget import (
@@ -22,9 +20,10 @@ from modelfleet_build.budget import (
 from modelfleet_build.cache import file_digest
 from modelfleet_build.child.jobs import Loadable
 from modelfleet_build.datasets import Dataset
+from modelfleet_build.metrics import Metric
 from modelfleet_build.port import Optimizer, Recipe
 from modelfleet_build.progress import Happening, Step
-from modelfleet_build.quality import METRIC, Quality, agreement, error_share, quality, self_test_bounds
+from modelfleet_build.quality import Quality, error_share, self_test_bounds, worst_class_drop
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import ClassReport, VariantReport, pareto_front
 from modelfleet_build.request import MIB, BuildRequest, Objective
@@ -33,7 +32,8 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError, ModelfleetError
 from modelfleet_core.release.device_class import DeviceClass
 from modelfleet_core.release.manifest import FLOATS, Measurements, Precision, Refusal, RuntimeNeed, Variant
-from modelfleet_runtimes.comparators import for_task
+from modelfleet_runtimes.comparators import finite_rows
+from modelfleet_runtimes.golden import record_count
 
 # Room above the measured peak: requests, sockets and a second copy of the answers.
 _MEMORY_FACTOR = 1.25
@@ -41,10 +41,19 @@ _MEMORY_FACTOR = 1.25
 
 @dataclass(frozen=True, slots=True)
 class ParentResult:
-    """The float parent: its answers, and how good they are on validation and golden data."""
+    """The float parent: its answers, and how good they are on validation and golden data.
+
+    Attributes:
+        loadable: How it is opened.
+        answers: Of all its outputs.
+        metric: How answers of the task are judged.
+        quality: The metric on the validation data.
+        golden: Mean score on the golden data.
+    """
 
     loadable: Loadable
     answers: Answers
+    metric: Metric
     quality: Quality
     golden: Quality
 
@@ -156,16 +165,17 @@ class ClassBuilder:
         return self.workshop.measure(name, own, compared, self.material)
 
     def _numbers(self, made: Made, answers: Answers) -> _Numbers:
-        comparator = for_task(self.request.task)
-        judged = quality(answers.validation, self.validation.labels, comparator)
+        metric = self.parent.metric
+        judged = metric.quality(answers.validation, self.validation.truth)
         parent, measured = self.parent.quality, answers.measured
         stand_in = made.converted.stand_in
+        worst = worst_class_drop(judged, parent)
         measurements = Measurements(
-            metric=METRIC,
+            metric=metric.name,
             value=judged.value,
             parent_value=parent.value,
             drop_points=drop_points(judged, parent),
-            agreement=agreement(answers.validation, self.parent.answers.validation, comparator),
+            agreement=metric.agreement(answers.validation, self.parent.answers.validation),
             size_bytes=made.size_bytes,
             samples=judged.samples,
             latency_ratio=measured.ratio.median if measured.ratio else None,
@@ -177,6 +187,9 @@ class ClassBuilder:
             measured_with=stand_in.runtime if stand_in is not None else "",
             arena_bytes=made.converted.arena_bytes,
             accelerator=made.converted.accelerator,
+            class_drop_points=worst.points if worst is not None else None,
+            worst_class=worst.worst_class if worst is not None else None,
+            raw_error=judged.raw_error,
         )
         return _Numbers(judged, measurements)
 
@@ -194,7 +207,8 @@ class ClassBuilder:
         assert made is not None
         assert answers is not None
         assert numbers is not None
-        if not np.isfinite(answers.golden.reshape(len(answers.golden), -1)).all(axis=1).any():
+        kept = record_count(len(self.golden), sum(item[0].size for item in answers.golden.values()))
+        if not finite_rows(answers.golden)[:kept].any():
             raise IntegrityError(
                 Code.VARIANT_NOT_FINITE,
                 "gives no finite answer on the golden set, so no device could test itself",
@@ -217,7 +231,7 @@ class ClassBuilder:
             ),
             entry=made.loadable.entry,
             files=files,
-            bounds=self_test_bounds(answers.golden, trial.recipe.precision),
+            bounds=self_test_bounds(answers.golden, trial.recipe.precision, self.request.task),
             measurements=numbers.measurements,
             min_memory_bytes=max(self.device_class.min_memory_bytes, needed),
             tools=made.tools,

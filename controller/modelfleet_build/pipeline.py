@@ -6,12 +6,14 @@ variant or a class is recorded with its reason, and the others go on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from modelfleet_build import registry
-from modelfleet_build.arrays import write_inputs
+import numpy as np
+
+from modelfleet_build import metrics, registry
+from modelfleet_build.arrays import answer_bytes, samples_that_fit, write_inputs
 from modelfleet_build.assemble import Workspace, publish, workspace, write_manifest
 from modelfleet_build.cache import Cache, file_digest
 from modelfleet_build.child import runner
@@ -19,28 +21,31 @@ from modelfleet_build.child.jobs import IntakeJob, Job, Loadable
 from modelfleet_build.classes import ClassBuilder, ClassResult, ParentResult
 from modelfleet_build.datasets import (
     Dataset,
-    Role,
     check_disjoint,
     read_dataset,
     set_apart_golden,
     set_digest,
 )
+from modelfleet_build.decoding import choose_decoder
 from modelfleet_build.facts import ModelFacts, float_contract, onnx_batch
 from modelfleet_build.progress import Meter, ProgressSink, Step
-from modelfleet_build.quality import quality
+from modelfleet_build.quality import scored
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import BuildReport, DataReport, Outcome, ParentReport
 from modelfleet_build.request import BuildRequest, check_request
-from modelfleet_build.variants import Material, Workshop
+from modelfleet_build.roles import Role
+from modelfleet_build.truth import rules_of
+from modelfleet_build.variants import Answers, Material, Workshop
 from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import ReleaseId
 from modelfleet_core.release.contract import Layout
 from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import Lineage, Manifest
-from modelfleet_runtimes.comparators import for_task
-from modelfleet_runtimes.golden import MAX_GOLDEN_BYTES
+from modelfleet_core.release.manifest import Decoder, Lineage, Manifest, Task
+from modelfleet_runtimes.comparators import Outputs, for_task
+from modelfleet_runtimes.decoders import BoxDecoder, open_decoder
+from modelfleet_runtimes.golden import MAX_GOLDEN_BYTES, record_count
 
 PARENT_RUNTIME = "onnxruntime"
 _PARENT = "float parent"
@@ -71,15 +76,31 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """The data sets of a build."""
+    """The data sets of a build, and what is needed to judge answers to them.
+
+    Attributes:
+        decoder, boxes: Detection: as the manifest declares it, and made for the model.
+        scale: Regression: spread of the validation targets.
+    """
 
     validation: Dataset
     golden: Dataset
     calibration: Dataset | None
     warnings: tuple[str, ...]
+    decoder: Decoder | None = None
+    boxes: BoxDecoder | None = None
+    scale: float | None = None
 
     def all(self) -> list[Dataset]:
         return [item for item in (self.calibration, self.validation, self.golden) if item is not None]
+
+    def with_embeddings(self, answers: Answers) -> _Data:
+        """The same, with the float parent's embeddings as the truth."""
+        return replace(
+            self,
+            validation=_embedded(self.validation, answers.validation),
+            golden=_embedded(self.golden, answers.golden),
+        )
 
 
 def build(
@@ -116,7 +137,7 @@ def build(
         facts = _intake(request, workshop, model)
         facts, data = _data(request, facts, meter)
         material = _material(space, model, facts, data, request)
-        parent = _parent(request, workshop, material, data)
+        parent, data = _parent(request, workshop, material, data)
         results = [_class(request, item, workshop, material, parent, data, points) for item in classes]
         meter.started(Step.WRITE, request.output.name)
         manifest = _manifest(request, facts, data, parent, results, now)
@@ -151,14 +172,16 @@ def _intake(request: BuildRequest, workshop: Workshop, target: Path) -> ModelFac
 def _data(request: BuildRequest, facts: ModelFacts, meter: Meter) -> tuple[ModelFacts, _Data]:
     """Read and check all data; the input range follows from how the validation images are stored."""
     meter.started(Step.DATA)
-    tensor, classes = facts.inputs[0], _classes(facts)
-    warnings: list[str] = []
-    validation = read_dataset(request.validation, Role.VALIDATION, tensor, classes)
+    decoder, told = choose_decoder(request.task, request.decoder, facts)
+    boxes = open_decoder(decoder, facts.inputs, facts.outputs) if decoder is not None else None
+    tensor, rules = facts.inputs[0], rules_of(request.task, facts, boxes)
+    warnings = [told] if told else []
+    validation = read_dataset(request.validation, Role.VALIDATION, tensor, rules)
     calibration = None
     if request.calibration is not None:
-        calibration = read_dataset(request.calibration, Role.CALIBRATION, tensor, classes)
+        calibration = read_dataset(request.calibration, Role.CALIBRATION, tensor, rules)
     if request.golden is not None:
-        golden = read_dataset(request.golden, Role.GOLDEN, tensor, classes)
+        golden = read_dataset(request.golden, Role.GOLDEN, tensor, rules)
     else:
         validation, golden = set_apart_golden(validation)
         warnings.append(
@@ -168,7 +191,7 @@ def _data(request: BuildRequest, facts: ModelFacts, meter: Meter) -> tuple[Model
     sets = [item for item in (calibration, validation, golden) if item is not None]
     check_disjoint(sets)
     _check_golden_size(golden, facts)
-    limit = request.limits.validation_samples
+    limit = min(request.limits.validation_samples, samples_that_fit(facts.outputs))
     if len(validation) > limit:
         warnings.append(f"only the first {limit} of {len(validation)} validation samples were used")
         validation = validation.part(slice(0, limit), Role.VALIDATION)
@@ -178,26 +201,15 @@ def _data(request: BuildRequest, facts: ModelFacts, meter: Meter) -> tuple[Model
     if stored_as_bytes:
         facts = facts.with_range(0.0, 1.0)
     meter.finished(Step.DATA, detail=", ".join(f"{item.role} {len(item)}" for item in sets))
-    return facts, _Data(validation, golden, calibration, tuple(warnings))
-
-
-def _classes(facts: ModelFacts) -> int:
-    """Number of classes of a classifier: its first output holds one score for each, and nothing else."""
-    output = facts.outputs[0]
-    if output.shape[1] != output.elements_per_sample():
-        raise CallerError(
-            Code.MODEL_SIGNATURE,
-            f"the first output {output.name!r} has shape {['n', *output.shape[1:]]}",
-            expected="one score per class, [n, classes], for classification",
-            todo="check --task, or export the scores as the first output",
-        )
-    return output.shape[1]
+    scale = _spread(validation) if request.task is Task.REGRESSION else None
+    return facts, _Data(validation, golden, calibration, tuple(warnings), decoder, boxes, scale)
 
 
 def _check_golden_size(golden: Dataset, facts: ModelFacts) -> None:
     """The golden set travels with every variant and is read whole on the device."""
-    recorded = 4 * facts.outputs[0].elements_per_sample() * len(golden)
-    size = golden.stored.nbytes + golden.labels.nbytes + recorded
+    each = answer_bytes(facts.outputs)
+    truth = sum(array.nbytes for array in golden.truth.values())
+    size = golden.stored.nbytes + truth + each * record_count(len(golden), each // 4)
     if size > MAX_GOLDEN_BYTES:
         raise CallerError(
             Code.DATASET_TOO_LARGE,
@@ -219,21 +231,54 @@ def _material(
         write_inputs(calibration, data.calibration.inputs)
     digest = set_digest(data.calibration) if data.calibration is not None else None
     companion = request.companion.absolute() if request.companion is not None else None
-    companion_digest = file_digest(companion) if companion is not None else None
-    return Material(model, facts, calibration, digest, validation, golden, companion, companion_digest)
+    return Material(
+        model=model,
+        facts=facts,
+        calibration=calibration,
+        calibration_digest=digest,
+        validation=validation,
+        golden=golden,
+        counts=(len(data.validation), len(data.golden)),
+        companion=companion,
+        companion_digest=file_digest(companion) if companion is not None else None,
+    )
 
 
-def _parent(request: BuildRequest, workshop: Workshop, material: Material, data: _Data) -> ParentResult:
+def _parent(
+    request: BuildRequest, workshop: Workshop, material: Material, data: _Data
+) -> tuple[ParentResult, _Data]:
+    """Measure the float parent. Its embeddings are the truth of an embedding model."""
     workshop.meter.started(Step.PARENT, _PARENT)
     contract = float_contract(material.facts, layout=Layout.NCHW, batch=onnx_batch(material.facts))
     folder = str(material.model.parent)
     loadable = Loadable(PARENT_RUNTIME, folder, material.model.name, contract)
     answers = workshop.measure("parent", loadable, None, material)
-    comparator = for_task(request.task)
-    judged = quality(answers.validation, data.validation.labels, comparator)
-    on_golden = quality(answers.golden, data.golden.labels, comparator)
-    workshop.meter.finished(Step.PARENT, _PARENT, f"top1 {100 * judged.value:.2f} %")
-    return ParentResult(loadable, answers, judged, on_golden)
+    if request.task is Task.EMBEDDING:
+        data = data.with_embeddings(answers)
+    metric = metrics.for_task(request.task, data.boxes, data.scale)
+    comparator = for_task(request.task, decoder=data.boxes, scale=data.scale)
+    judged = metric.quality(answers.validation, data.validation.truth)
+    on_golden = scored(answers.golden, data.golden.truth, comparator)
+    workshop.meter.finished(Step.PARENT, _PARENT, f"{metric.name} {100 * judged.value:.2f} %")
+    return ParentResult(loadable, answers, metric, judged, on_golden), data
+
+
+def _embedded(data: Dataset, answers: Outputs) -> Dataset:
+    first = np.nan_to_num(next(iter(answers.values())), posinf=0.0, neginf=0.0).astype(np.float32)
+    return replace(data, truth={**data.truth, "embeddings": first})
+
+
+def _spread(validation: Dataset) -> float:
+    """Refuses targets without a spread: nothing could be told from them."""
+    scale = metrics.spread(validation.truth["targets"])
+    if not scale > 0:
+        raise CallerError(
+            Code.DATASET_TRUTH,
+            f"the {len(validation)} validation targets are all the same",
+            expected="targets that vary: errors are told in units of their spread",
+            todo="give validation data that covers what the model is for",
+        )
+    return scale
 
 
 def _class(
@@ -277,6 +322,8 @@ def _manifest(
         refusals=tuple(refusal for result in results for refusal in result.refusals),
         golden_value=parent.golden.value if parent.golden.samples else None,
         labels=request.labels,
+        decoder=data.decoder,
+        target_scale=data.scale,
     )
 
 
@@ -311,12 +358,14 @@ def _report(
         parent=ParentReport(
             value=judged.value,
             samples=judged.samples,
-            points_per_sample=100.0 / judged.samples,
+            points_per_sample=judged.points_per_sample,
             not_finite=judged.not_finite,
             golden_value=parent.golden.value if parent.golden.samples else None,
             golden_samples=len(data.golden),
             size_bytes=request.model.stat().st_size,
             latency_us=measured.latency_us,
+            metric=judged.metric,
+            raw_error=judged.raw_error,
         ),
         data=tuple(DataReport(item.role.value, len(item), item.sha256) for item in data.all()),
         classes=tuple(result.report for result in results),

@@ -46,22 +46,26 @@ class ParentReport:
     Attributes:
         value: Its metric on the validation samples, 0 to 1.
         samples: Validation samples.
-        points_per_sample: What one sample is worth, in points.
+        points_per_sample: What one sample is worth, in points; None where samples are right in part.
         not_finite: Validation samples that it answers with NaN or infinite values.
-        golden_value: Its metric on the golden set, None where that has no labels.
+        golden_value: Its mean score on the golden set, None where that has no truth.
         golden_samples: Samples of the golden set.
         size_bytes: Size of the model.
         latency_us: Median time of one sample on this machine, microseconds.
+        metric: Name of the metric.
+        raw_error: Its error in units of the output, for regression.
     """
 
     value: float
     samples: int
-    points_per_sample: float
+    points_per_sample: float | None
     not_finite: int
     golden_value: float | None
     golden_samples: int
     size_bytes: int
     latency_us: float
+    metric: str = "top1"
+    raw_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import is_name, is_version
 from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import Precision, Task
+from modelfleet_core.release.manifest import Decoder, Precision, Task
 from modelfleet_core.release.shipped_classes import SHIPPED
 
 MIB = 1024 * 1024
@@ -62,11 +62,13 @@ class BuildRequest:
         name: Name of the release; also the slot it fills on devices.
         version: Version of the release.
         classes: Names of the device classes to build for.
-        validation: `.npz` with `images` and `labels`, used for the budget.
+        validation: `.npz` with `images` and their truth, used for the budget.
         output: Release folder to write; must not exist.
         calibration: `.npz` with `images`, needed for int8.
-        golden: `.npz` with `images` and `labels` for the devices; absent = set apart from the validation set.
+        golden: `.npz` with `images` and their truth for the devices; absent = set apart from the validation
+            set.
         task: What the model does.
+        decoder: Detection: from raw outputs to boxes; None = the only bundled one that fits.
         max_drop_points: Largest loss of the metric against the float parent, in points (0 to 100).
         objective: What "best" means among the variants within the budget; None = what each class says, and
             latency where it says nothing.
@@ -89,6 +91,7 @@ class BuildRequest:
     calibration: Path | None = None
     golden: Path | None = None
     task: Task = Task.CLASSIFICATION
+    decoder: Decoder | None = None
     max_drop_points: float = 1.0
     objective: Objective | None = None
     precisions: tuple[Precision, ...] | None = None
@@ -105,8 +108,7 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
     """Refuse a request that cannot be built; returns its classes.
 
     Raises:
-        CallerError: MF-1423 (name, version, budget), MF-1420 (class), MF-1421 (precision), MF-1422 (output),
-            MF-4008 (task).
+        CallerError: MF-1423 (name, version, budget), MF-1420 (class), MF-1421 (precision), MF-1422 (output).
     """
     if not is_name(request.name) or not is_version(request.version):
         raise _refused(
@@ -117,13 +119,6 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
         raise _refused(f"the budget is {request.max_drop_points:g} points", "0 to 100 points")
     if not 0 <= request.nice <= 19:
         raise _refused(f"nice is {request.nice}", "0 to 19")
-    if request.task is not Task.CLASSIFICATION:
-        raise CallerError(
-            Code.TASK_NOT_SUPPORTED,
-            f"models for {request.task.value} cannot be measured against their parent yet",
-            expected=Task.CLASSIFICATION.value,
-            todo="use a newer version of Modelfleet",
-        )
     if request.output.exists():
         raise CallerError(
             Code.BUILD_OUTPUT_EXISTS,

@@ -6,9 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from modelfleet_build import registry
 from modelfleet_build.arrays import read_answers
 from modelfleet_build.assemble import Workspace
@@ -21,8 +18,7 @@ from modelfleet_build.progress import Happening, Meter, Step
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.request import Limits
 from modelfleet_core.clock import Clock
-
-FloatArray = npt.NDArray[np.float32]
+from modelfleet_runtimes.comparators import Outputs
 
 _SEED = 1797
 
@@ -37,6 +33,7 @@ class Material:
         calibration: File of the calibration samples, None where there are none.
         calibration_digest: Identity of those samples.
         validation, golden: Files of the samples to answer.
+        counts: How many those are.
         companion: The model in another form, None without; and its digest.
     """
 
@@ -46,6 +43,7 @@ class Material:
     calibration_digest: str | None
     validation: Path
     golden: Path
+    counts: tuple[int, int]
     companion: Path | None = None
     companion_digest: str | None = None
 
@@ -80,13 +78,13 @@ class Answers:
     """What a variant answered and how it ran.
 
     Attributes:
-        validation, golden: First output for every sample.
+        validation, golden: Every output [n, ...] by name.
         measured: Latency and memory.
         seconds: Time the measurement took.
     """
 
-    validation: FloatArray
-    golden: FloatArray
+    validation: Outputs
+    golden: Outputs
     measured: Measured
     seconds: float
 
@@ -159,7 +157,8 @@ class Workshop:
         """
         begun = self.clock.monotonic()
         folder = self.space.folder(f"measure-{name}")
-        answers = folder / "answers.npz"
+        answers = folder / "answers"
+        answers.mkdir()
         job = MeasureJob(
             target=target,
             reference=reference,
@@ -179,7 +178,10 @@ class Workshop:
             lambda text: self.meter.going_on(Step.MEASURE, name, text),
         )
         assert result.measure is not None
-        validation, golden = read_answers(answers)
+        validation, golden = (
+            read_answers(answers, data, material.facts.outputs, count)
+            for data, count in zip(("validation", "golden"), material.counts, strict=True)
+        )
         shutil.rmtree(folder)
         return Answers(validation, golden, result.measure, self.clock.monotonic() - begun)
 

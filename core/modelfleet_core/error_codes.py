@@ -50,6 +50,7 @@ class Code(Enum):
     DATASET_OVERLAP = "MF-1416"
     CALIBRATION_MISSING = "MF-1417"
     DATASET_TOO_LARGE = "MF-1418"
+    DATASET_TRUTH = "MF-1419"
     BUILD_CLASS_UNKNOWN = "MF-1420"
     BUILD_PRECISION = "MF-1421"
     BUILD_OUTPUT_EXISTS = "MF-1422"
@@ -180,6 +181,9 @@ class Code(Enum):
     SESSION_CLOSED = "MF-4010"
     OUTPUTS_NOT_COMPARABLE = "MF-4011"
     GOLDEN_UNREADABLE = "MF-4012"
+    DECODER_UNKNOWN = "MF-4013"
+    DECODER_UNFIT = "MF-4014"
+    DECODER_MISSING = "MF-4015"
     SLOT_EMPTY = "MF-4020"
     REQUEST_INVALID = "MF-4021"
     SERVE_OVERLOADED = "MF-4022"
@@ -340,6 +344,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.DATASET_OVERLAP: CodeInfo("Two data sets share samples"),
     Code.CALIBRATION_MISSING: CodeInfo("int8 needs calibration data"),
     Code.DATASET_TOO_LARGE: CodeInfo("A data set is too large to travel with the variants"),
+    Code.DATASET_TRUTH: CodeInfo("Boxes, masks or targets of a data set do not fit the model"),
     Code.BUILD_CLASS_UNKNOWN: CodeInfo("The device class is not known"),
     Code.BUILD_PRECISION: CodeInfo("A class cannot be built in that precision"),
     Code.BUILD_OUTPUT_EXISTS: CodeInfo("The output folder is already in use"),
@@ -399,6 +404,9 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SESSION_CLOSED: CodeInfo("A model was used after it was closed"),
     Code.OUTPUTS_NOT_COMPARABLE: CodeInfo("The outputs of two models cannot be compared"),
     Code.GOLDEN_UNREADABLE: CodeInfo("A golden set cannot be read"),
+    Code.DECODER_UNKNOWN: CodeInfo("There is no decoder plug-in of that name"),
+    Code.DECODER_UNFIT: CodeInfo("A decoder does not fit the model's outputs"),
+    Code.DECODER_MISSING: CodeInfo("A detector has no decoder"),
     Code.SLOT_EMPTY: CodeInfo("The slot has no model that could answer"),
     Code.REQUEST_INVALID: CodeInfo("An inference request cannot be understood"),
     Code.SERVE_OVERLOADED: CodeInfo("More requests wait than serve accepts"),

@@ -24,7 +24,7 @@ from modelfleet_core.errors import CallerError, WorldError
 from .kit import in_loop
 from .test_blob_store import largest_file
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def execute(path: Path, sql: str) -> list[tuple[object, ...]]:

@@ -32,7 +32,7 @@ def build(
     name: Annotated[str, typer.Option("--name", help="Name of the release; also the slot on devices.")],
     version: Annotated[str, typer.Option("--version", help="Version of the release.")],
     validation: Annotated[
-        Path, typer.Option("--validation", help="Held-out `images` and `labels`.", metavar="F.npz")
+        Path, typer.Option("--validation", help="Held-out `images` and their truth.", metavar="F.npz")
     ],
     folder: Annotated[Path, typer.Option("-O", "--to", help="Release folder to write.", metavar="DIR")],
     device_class: Annotated[
@@ -43,9 +43,17 @@ def build(
     ] = None,
     golden: Annotated[
         Path | None,
-        typer.Option("--golden", help="`images` and `labels` that go to the devices.", metavar="F.npz"),
+        typer.Option("--golden", help="`images` and their truth that go to the devices.", metavar="F.npz"),
     ] = None,
     task: Annotated[Task, typer.Option("--task", help="What the model does.")] = Task.CLASSIFICATION,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            "--decoder",
+            help="Detection: how outputs become boxes. Default: the only one that fits.",
+            metavar="NAME[:key=value,...]",
+        ),
+    ] = None,
     max_drop: Annotated[
         str, typer.Option("--max-drop", help="Largest loss against the float parent.")
     ] = "1pt",
@@ -85,6 +93,7 @@ def build(
     from fleetctl.build import render
     from fleetctl.build.progress import shown
     from modelfleet_build import pipeline
+    from modelfleet_build.decoding import parse_decoder
     from modelfleet_build.request import BuildRequest
     from modelfleet_build.request import Objective as Kinds
 
@@ -99,6 +108,7 @@ def build(
         calibration=calibration,
         golden=golden,
         task=task,
+        decoder=parse_decoder(decoder) if decoder is not None else None,
         max_drop_points=_points(max_drop),
         objective=Kinds(objective.value) if objective is not None else None,
         companion=companion,

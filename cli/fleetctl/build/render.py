@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleetctl.output import Block, Cell, Table, size
-from modelfleet_build.report import BuildReport, ClassReport, VariantReport
+from modelfleet_build.report import BuildReport, ClassReport, ParentReport, VariantReport
 
 TITLES = ("VARIANT", "STATE", "METRIC", "DROP", "AGREE", "SIZE", "LATENCY", "SPREAD", "MEMORY", "PARETO")
 RIGHT = TITLES[2:9]
@@ -17,8 +17,8 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
     blocks: list[Block] = [
         f"{view.name}:{view.version}  {view.task.value}  built in {view.seconds:.0f} s  "
         f"budget {view.max_drop_points:g}pt",
-        f"float parent: {100 * p.value:.2f} % on {p.samples} validation samples "
-        f"(one sample is {p.points_per_sample:.2g}pt), {size(p.size_bytes)}, {p.latency_us:.0f} us a sample",
+        f"float parent: {p.metric} {100 * p.value:.2f} % on {p.samples} validation samples"
+        f"{_worth(p)}, {size(p.size_bytes)}, {p.latency_us:.0f} us a sample",
     ]
     for c in view.classes:
         blocks += ["", f"class {c.name}: {c.why}"]
@@ -35,6 +35,12 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
     elif view.release is None:
         blocks += ["", "no release was written: no class could be built"]
     return blocks
+
+
+def _worth(p: ParentReport) -> str:
+    if p.points_per_sample is not None:
+        return f" (one sample is {p.points_per_sample:.2g}pt)"
+    return f" (RMSE {p.raw_error:.4g})" if p.raw_error is not None else ""
 
 
 def _row(v: VariantReport) -> list[Cell]:

@@ -78,8 +78,8 @@ class MeasureJob:
         target: The variant.
         reference: The float parent of its class, None where the target is that itself.
         validation, golden: Files of `arrays.write_inputs`.
-        answers: `.npz` to write: `validation` and `golden`, the first output for each sample; NaN where the
-            runtime failed.
+        answers: Folder for the answers to `validation` and `golden` (`arrays.AnswerWriter`): every output for
+            each sample; NaN where the runtime failed.
         rounds, calls_per_round, latency_s: See `request.Limits`.
         seed: Of the order of calls and the choice of inputs.
     """
@@ -131,7 +131,7 @@ class SensitivityJob:
 
     Attributes:
         model: The single-file ONNX model.
-        calibration, tuning: Files of `arrays.write_inputs`: ranges come from the first, errors from the second.
+        calibration, tuning: Files of samples: ranges come from the first, errors from the second.
         folder: For files between the steps.
         seconds: No further measurement is begun after these.
     """

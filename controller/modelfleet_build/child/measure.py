@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from modelfleet_build.arrays import read_inputs
+from modelfleet_build.arrays import AnswerWriter, read_inputs
 from modelfleet_build.child.jobs import Loadable, Measured, MeasureJob, Spread
 from modelfleet_build.port import Tell
 from modelfleet_core.clock import Clock
@@ -37,10 +37,8 @@ def measure(job: MeasureJob, clock: Clock, tell: Tell) -> Measured:
     target = _open(job.target)
     validation, golden = read_inputs(Path(job.validation)), read_inputs(Path(job.golden))
     tell(f"answering {len(validation)} validation and {len(golden)} golden samples")
-    answers, failed = _answers(target, validation)
-    recorded, _ = _answers(target, golden)
-    with Path(job.answers).open("wb") as file:
-        np.savez(file, validation=answers, golden=recorded)
+    failed = _answer(target, validation, Path(job.answers), "validation")
+    _answer(target, golden, Path(job.answers), "golden")
     rss = peak_rss()
     reference = _open(job.reference) if job.reference is not None else target
     control = _open(job.reference or job.target)
@@ -77,18 +75,19 @@ def _open(item: Loadable) -> Session:
     return runtime.open(Path(item.folder), item.entry, item.contract, threads=1, options=item.options)
 
 
-def _answers(session: Session, inputs: FloatArray) -> tuple[FloatArray, int]:
-    """First output for every sample, NaN rows where the runtime failed, and how many those are."""
+def _answer(session: Session, inputs: FloatArray, folder: Path, data: str) -> int:
+    """Write every output for every sample, NaN where the runtime failed; returns how often it did."""
     name = session.contract.inputs[0].logical.name
-    shape = session.contract.outputs[0].logical.shape[1:]
-    answers = np.full((len(inputs), *shape), np.nan, np.float32)
+    outputs = tuple(binding.logical for binding in session.contract.outputs)
     failed = 0
-    for row in range(len(inputs)):
-        try:
-            answers[row] = next(iter(session.run({name: inputs[row : row + 1]}).values()))[0]
-        except ModelfleetError:
-            failed += 1
-    return answers, failed
+    with AnswerWriter(folder, data, outputs, len(inputs)) as writer:
+        for row in range(len(inputs)):
+            try:
+                writer.add(session.run({name: inputs[row : row + 1]}))
+            except ModelfleetError:
+                writer.add(None)
+                failed += 1
+    return failed
 
 
 def _rounds(

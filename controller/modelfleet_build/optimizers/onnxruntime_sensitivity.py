@@ -143,7 +143,7 @@ def _error(answers: list[FloatArray], expected: list[FloatArray]) -> float:
 
 
 def relative_error(answers: FloatArray, expected: FloatArray) -> float:
-    """Root mean square of the difference / that of the expected values, over finite elements; 1 without any."""
+    """RMS of the difference / RMS of the expected values, over finite elements; 1 without any."""
     both = np.isfinite(answers) & np.isfinite(expected)
     if not both.any():
         return 1.0
