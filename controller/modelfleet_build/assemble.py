@@ -44,16 +44,16 @@ class Workspace:
     root: Path
     release: Path
 
-    def folder(self, name: str) -> Path:
-        """A new empty folder for a child process or files between steps."""
-        path = self.root / name
-        path.mkdir()
-        return path
+    def fresh(self, name: str) -> Path:
+        """A new empty folder for a child process or files between steps; names may repeat."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.root))
 
-    def variant(self, name: str) -> Path:
-        """A new empty variant folder."""
+    def variant(self, name: str, files: Path) -> Path:
+        """The variant folder of that name, made from the folder with the runtime's files."""
         path = self.release / VARIANTS / name
-        path.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.chmod(0o755)
+        files.rename(path)
         return path
 
 

@@ -117,6 +117,31 @@ def set_digest(data: Dataset) -> str:
     return hashlib.sha256(b"".join(data.samples)).hexdigest()
 
 
+def data_digest(data: Dataset) -> str:
+    """Identity of samples and truth together."""
+    digest = hashlib.sha256(set_digest(data).encode())
+    for name, values in sorted(data.truth.items()):
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def set_apart_tuning(calibration: Dataset, most: int) -> tuple[Dataset, Dataset | None]:
+    """Split calibration data into (calibration, tuning).
+
+    The tuning part is the last fifth, at most `most` samples; None where that is not one. It needs no labels:
+    settings are chosen by how near the float parent's answers stay.
+    """
+    count = len(calibration)
+    cut = count - min(most, count // 5)
+    if cut == count:
+        return calibration, None
+    return (
+        calibration.part(slice(0, cut), Role.CALIBRATION),
+        calibration.part(slice(cut, count), Role.TUNING),
+    )
+
+
 def set_apart_golden(validation: Dataset) -> tuple[Dataset, Dataset]:
     """Split a validation set into (validation, golden) where no golden set was given.
 

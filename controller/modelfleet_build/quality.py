@@ -25,6 +25,7 @@ twenty is already worth five points."""
 # of other processors sum in another order (about 1e-6 here); int8 kernels round and saturate differently.
 _RELATIVE_BOUNDS = {Precision.FP32: 1e-3, Precision.FP16: 1e-2, Precision.INT8: 0.1}
 _LEAST_BOUND = 1e-6
+_LEAST_RMS = 1e-12
 _ROWS_AT_ONCE = 64
 
 
@@ -112,6 +113,15 @@ def error_share(answers: Outputs, parent: Outputs) -> float:
             difference = max(difference, float(np.abs(ours_part - theirs_part).max()))
         shares.append(difference / largest)
     return max(shares)
+
+
+def relative_error(answers: FloatArray, expected: FloatArray) -> float:
+    """RMS of the difference / RMS of the expected values, over finite elements; 1 without any."""
+    both = np.isfinite(answers) & np.isfinite(expected)
+    if not both.any():
+        return 1.0
+    ours, theirs = answers[both].astype(np.float64), expected[both].astype(np.float64)
+    return float(np.sqrt(np.mean((ours - theirs) ** 2)) / max(float(np.sqrt(np.mean(theirs**2))), _LEAST_RMS))
 
 
 def self_test_bounds(recorded: Outputs, precision: Precision, task: Task) -> SelfTestBounds:

@@ -169,8 +169,12 @@ def no_calibration(recipe: Recipe) -> CallerError:
 
 def tools(optimizer: Optimizer) -> dict[str, str]:
     """Versions of everything that can change the bytes of its variants."""
-    packages = ("modelfleet", *optimizer.packages)
-    return {package: _version(package) or "unknown" for package in packages}
+    return versions(optimizer.packages)
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Our own version and those of the packages."""
+    return {package: _version(package) or "unknown" for package in ("modelfleet", *packages)}
 
 
 def _version(package: str) -> str | None:

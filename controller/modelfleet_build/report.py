@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -63,7 +63,7 @@ class ParentReport:
     golden_value: float | None
     golden_samples: int
     size_bytes: int
-    latency_us: float
+    latency_us: float | None
     metric: str = "top1"
     raw_error: float | None = None
 
@@ -84,6 +84,8 @@ class VariantReport:
             better in one.
         convert_s, measure_s: Seconds that took.
         cached: The conversion came from the cache.
+        measurement_known: So did the measurement, from the same files, data and machine.
+        parameters: Everything that the recipe settled.
         tools: Versions of the tools that made it.
         notes: Plain sentences of the converter.
     """
@@ -104,6 +106,8 @@ class VariantReport:
     cached: bool
     tools: dict[str, str]
     notes: tuple[str, ...] = ()
+    measurement_known: bool = False
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

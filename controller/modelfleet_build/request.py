@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from modelfleet_build.machine import processor
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import is_name, is_version
@@ -38,6 +39,9 @@ class Limits:
         memory_bytes: Resident memory of a child and its children.
         validation_samples: Validation samples used at most, from the first.
         calibration_samples: Calibration samples used at most, from the first.
+        tuning_samples: Of the calibration samples, set apart from the end to choose settings by; a fifth of
+            them at most.
+        tuning_s: Seconds that accuracy control may take for one variant that loses too much; 0 = none.
         rounds: Rounds of the latency comparison.
         calls_per_round: Calls of each model in a round.
         latency_s: Seconds after which no further round is started.
@@ -48,6 +52,8 @@ class Limits:
     memory_bytes: int = 4096 * MIB
     validation_samples: int = 2000
     calibration_samples: int = 256
+    tuning_samples: int = 64
+    tuning_s: float = 120.0
     rounds: int = 20
     calls_per_round: int = 12
     latency_s: float = 10.0
@@ -78,6 +84,8 @@ class BuildRequest:
         cache: Folder of converted variants, None = convert everything.
         limits: See `Limits`.
         machine: Architecture of the builder, as `uname` spells it.
+        processor: What measurements of time depend on, the model and number of processors.
+        jobs: Classes that are built at once, each on its share of the processors; 0 = as many as processors.
         nice: Added to the children's niceness, 0 to 19.
         labels: Free words for the manifest.
     """
@@ -100,6 +108,8 @@ class BuildRequest:
     cache: Path | None = None
     limits: Limits = field(default_factory=Limits)
     machine: str = field(default_factory=platform.machine)
+    processor: str = field(default_factory=processor)
+    jobs: int = 0
     nice: int = 0
     labels: tuple[str, ...] = ()
 

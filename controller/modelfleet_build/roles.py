@@ -13,6 +13,7 @@ class Role(StrEnum):
     """What a data set is for."""
 
     CALIBRATION = "calibration"
+    TUNING = "tuning"
     VALIDATION = "validation"
     GOLDEN = "golden"
 

@@ -107,6 +107,8 @@ def _limit(job: Job) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.data_limit_bytes, hard))
     if job.nice:
         os.nice(job.nice)
+    if job.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, job.cores)
 
 
 def _as_data(error: ModelfleetError) -> ChildError:

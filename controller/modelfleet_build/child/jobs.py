@@ -77,18 +77,20 @@ class MeasureJob:
     Attributes:
         target: The variant.
         reference: The float parent of its class, None where the target is that itself.
-        validation, golden: Files of `arrays.write_inputs`.
+        validation, golden: Files of `arrays.write_inputs`; without golden set only the first is answered.
+        turn: File to lock while time is measured, so that measurements of other classes wait.
         answers: Folder for the answers to `validation` and `golden` (`arrays.AnswerWriter`): every output for
             each sample; NaN where the runtime failed.
-        rounds, calls_per_round, latency_s: See `request.Limits`.
+        rounds, calls_per_round, latency_s: See `request.Limits`; without rounds time is not measured.
         seed: Of the order of calls and the choice of inputs.
     """
 
     target: Loadable
     reference: Loadable | None
     validation: str
-    golden: str
+    golden: str | None
     answers: str
+    turn: str
     rounds: int
     calls_per_round: int
     latency_s: float
@@ -111,17 +113,18 @@ class Measured:
     Attributes:
         failed: Validation samples on which the runtime raised an error.
         rss_bytes: Peak resident memory after validation and golden set, one model loaded; None = unknown.
-        latency_us: Median time of one call with one sample, microseconds.
+        latency_us: Median time of one call with one sample, microseconds; None where no time was measured.
         ratio: Time of the target / time of the reference; None without a reference.
-        control: Time of a second copy of the reference / the reference (A/A): what the machine's noise does.
+        control: Time of a second copy of the reference / the reference (A/A): what the machine's noise does;
+            None where no time was measured.
         rounds: Rounds that were run.
     """
 
     failed: int
     rss_bytes: int | None
-    latency_us: float
+    latency_us: float | None
     ratio: Spread | None
-    control: Spread
+    control: Spread | None
     rounds: int
 
 
@@ -181,11 +184,14 @@ class Job:
         folder: Working folder of the child; it writes nothing outside it but what the job names.
         data_limit_bytes: Hard limit of private memory (RLIMIT_DATA).
         nice: Added to the niceness.
+        cores: Processors it may use; empty = all. Libraries start as many threads as they like, so the
+            builder's core budget is kept by affinity.
     """
 
     folder: str
     data_limit_bytes: int
     nice: int = 0
+    cores: tuple[int, ...] = ()
     intake: IntakeJob | None = None
     convert: ConvertJob | None = None
     measure: MeasureJob | None = None

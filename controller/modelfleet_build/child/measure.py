@@ -7,6 +7,7 @@ its two copies seem to differ by is the noise that a real difference has to exce
 
 from __future__ import annotations
 
+import fcntl
 import random
 from pathlib import Path
 
@@ -35,16 +36,21 @@ def measure(job: MeasureJob, clock: Clock, tell: Tell) -> Measured:
         ModelfleetError: The target or the reference cannot be loaded, or fails while latency is measured.
     """
     target = _open(job.target)
-    validation, golden = read_inputs(Path(job.validation)), read_inputs(Path(job.golden))
-    tell(f"answering {len(validation)} validation and {len(golden)} golden samples")
+    validation = read_inputs(Path(job.validation))
+    tell(f"answering {len(validation)} samples")
     failed = _answer(target, validation, Path(job.answers), "validation")
-    _answer(target, golden, Path(job.answers), "golden")
+    if job.golden is not None:
+        _answer(target, read_inputs(Path(job.golden)), Path(job.answers), "golden")
     rss = peak_rss()
+    if not job.rounds:
+        return Measured(failed=failed, rss_bytes=rss, latency_us=None, ratio=None, control=None, rounds=0)
     reference = _open(job.reference) if job.reference is not None else target
     control = _open(job.reference or job.target)
     tell("comparing latency with the float parent")
     sessions = [reference, control] if job.reference is None else [reference, control, target]
-    times = _rounds(sessions, validation, job, clock)
+    with Path(job.turn).open("ab") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        times = _rounds(sessions, validation, job, clock)
     ratio = _spread(times[:, 2] / times[:, 0]) if job.reference is not None else None
     return Measured(
         failed=failed,

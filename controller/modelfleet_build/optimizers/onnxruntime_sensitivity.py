@@ -22,6 +22,7 @@ from modelfleet_build.arrays import read_inputs
 from modelfleet_build.child.jobs import Sensitivities, Sensitivity, SensitivityJob
 from modelfleet_build.optimizers.onnxruntime import prepare, reader
 from modelfleet_build.port import Tell
+from modelfleet_build.quality import relative_error
 from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
@@ -31,7 +32,6 @@ FloatArray = npt.NDArray[np.float32]
 # Operators that quantizers fold into the one before: value and folded value are one.
 _FOLLOWERS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Sigmoid", "BatchNormalization"})
 _TELL_EVERY_S = 5.0
-_LEAST = 1e-12
 
 
 def sensitivities(job: SensitivityJob, clock: Clock, tell: Tell) -> Sensitivities:
@@ -140,12 +140,3 @@ def _answers(model: Path, inputs: FloatArray) -> list[FloatArray]:
 
 def _error(answers: list[FloatArray], expected: list[FloatArray]) -> float:
     return float(np.mean([relative_error(a, e) for a, e in zip(answers, expected, strict=True)]))
-
-
-def relative_error(answers: FloatArray, expected: FloatArray) -> float:
-    """RMS of the difference / RMS of the expected values, over finite elements; 1 without any."""
-    both = np.isfinite(answers) & np.isfinite(expected)
-    if not both.any():
-        return 1.0
-    ours, theirs = answers[both].astype(np.float64), expected[both].astype(np.float64)
-    return float(np.sqrt(np.mean((ours - theirs) ** 2)) / max(float(np.sqrt(np.mean(theirs**2))), _LEAST))
