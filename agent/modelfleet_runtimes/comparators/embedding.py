@@ -28,7 +28,7 @@ from .port import (
 )
 
 LEVEL = 0.99
-_TINY = 1e-12
+_TINY = 1e-200
 
 
 @dataclass(frozen=True, slots=True)
