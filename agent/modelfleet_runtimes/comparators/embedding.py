@@ -36,6 +36,7 @@ class EmbeddingComparator:
     """See the module."""
 
     level: float = LEVEL
+    tolerated: float = 0.0
 
     def compare(self, candidate: Outputs, incumbent: Outputs) -> Comparison:
         """See `Comparator.compare`."""
