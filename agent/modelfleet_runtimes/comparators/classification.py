@@ -39,6 +39,7 @@ class ClassificationComparator:
     """See the module."""
 
     eps: float = DEFAULT_EPS
+    tolerated: float = 0.0
 
     def compare(self, candidate: Outputs, incumbent: Outputs) -> Comparison:
         """See `Comparator.compare`."""

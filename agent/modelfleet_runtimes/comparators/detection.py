@@ -22,8 +22,8 @@ from ..truth import Truth
 from .port import DEFAULT_EPS, Comparison, Flags, Outputs, Values, comparison, finite_rows, truth_of
 
 IOU = 0.5
-# A box of the record may lose its place to a rival that overlaps it at least so much.
-_RIVAL_IOU = 0.3
+# A box of the record may have moved a little where a neighbour suppressed it, or it a neighbour.
+_MOVED_IOU = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class DetectionComparator:
 
     decoder: BoxDecoder
     eps: float = DEFAULT_EPS
+    # Two boxes of nearly the same score in one place: which of them suppresses the other is anybody's guess.
+    tolerated: float = 0.1
 
     def compare(self, candidate: Outputs, incumbent: Outputs) -> Comparison:
         """See `Comparator.compare`."""
@@ -64,13 +66,12 @@ class DetectionComparator:
     def same(self, answer: Outputs, record: Outputs, margin: float) -> Flags:
         """See `Comparator.same`.
 
-        A box of the record is kept where the answer has one of its class in its place; or, because
-        suppression decides between near equals, another one that is not weaker by more than `margin`.
+        Every box of the record that is clear of the threshold by more than `margin` has one of its class
+        about its place.
         """
-        level = self.decoder.confident
+        clear = self.decoder.confident + margin
         pairs = zip(self.decoder.decode(answer), self.decoder.decode(record), strict=True)
-        kept = [_kept(ours, theirs.above(level + margin), margin) for ours, theirs in pairs]
-        return np.asarray(kept, np.bool_)
+        return np.asarray([_kept(ours, theirs.above(clear)) for ours, theirs in pairs], np.bool_)
 
 
 def true_objects(boxes: npt.NDArray[np.generic], classes: npt.NDArray[np.generic]) -> tuple[Boxes, Indices]:
@@ -124,15 +125,11 @@ class _Pair:
         return len(hidden) == len(self.only_ours)
 
 
-def _kept(answer: Detections, clear: Detections, margin: float) -> bool:
-    if not len(clear):
-        return True
-    if not len(answer):
-        return False
-    over = overlap(clear.boxes, answer.boxes)
-    equal = (over >= IOU) & (clear.classes[:, None] == answer.classes[None, :])
-    rival = (over >= _RIVAL_IOU) & (answer.scores[None, :] >= clear.scores[:, None] - margin)
-    return bool((equal | rival).any(axis=1).all())
+def _kept(answer: Detections, clear: Detections) -> bool:
+    if not len(clear) or not len(answer):
+        return not len(clear)
+    near = overlap(clear.boxes, answer.boxes) >= _MOVED_IOU
+    return bool((near & (clear.classes[:, None] == answer.classes[None, :])).any(axis=1).all())
 
 
 def _certainty(found: list[Detections]) -> Values:

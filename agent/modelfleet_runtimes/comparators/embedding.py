@@ -28,7 +28,7 @@ from .port import (
 )
 
 LEVEL = 0.99
-_TINY = 1e-12
+_TINY = 1e-200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class EmbeddingComparator:
     """See the module."""
 
     level: float = LEVEL
+    tolerated: float = 0.0
 
     def compare(self, candidate: Outputs, incumbent: Outputs) -> Comparison:
         """See `Comparator.compare`."""

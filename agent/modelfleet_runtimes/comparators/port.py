@@ -52,6 +52,11 @@ class Comparison:
 class Comparator(Protocol):
     """Compares two models of one task, and either with the truth. All outputs are [n, ...] by name."""
 
+    @property
+    def tolerated(self) -> float:
+        """Share of the samples that may decide otherwise than the record in a self-test, 0 to 1."""
+        ...
+
     def compare(self, candidate: Outputs, incumbent: Outputs) -> Comparison:
         """Compare the logical outputs of both on the same samples.
 

@@ -39,6 +39,7 @@ class RegressionComparator:
 
     scale: float
     tolerance: float = TOLERANCE
+    tolerated: float = 0.0
 
     def compare(self, candidate: Outputs, incumbent: Outputs) -> Comparison:
         """See `Comparator.compare`."""

@@ -44,6 +44,7 @@ class SegmentationComparator:
 
     eps: float = DEFAULT_EPS
     level: float = PIXEL_LEVEL
+    tolerated: float = 0.0
 
     def compare(self, candidate: Outputs, incumbent: Outputs) -> Comparison:
         """See `Comparator.compare`."""
