@@ -5,8 +5,7 @@ The metrics themselves, one per task, are in `modelfleet_build.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +45,7 @@ class Quality:
         samples: Samples with a truth.
         not_finite: Samples with an answer that is not finite or failed.
         metric: Its name.
-        by_class: The metric of each class that has a truth; empty where the task has no classes.
+        classes: The metric of each class that has a truth, by number; empty where there are none.
         raw_error: Error in units of the output, where `value` is made from one.
     """
 
@@ -54,8 +53,13 @@ class Quality:
     samples: int
     not_finite: int
     metric: str = TOP1
-    by_class: Mapping[int, ClassQuality] = field(default_factory=dict)
+    classes: tuple[tuple[int, ClassQuality], ...] = ()
     raw_error: float | None = None
+
+    @property
+    def by_class(self) -> dict[int, ClassQuality]:
+        """Number of a class -> its metric."""
+        return dict(self.classes)
 
     @property
     def points_per_sample(self) -> float | None:

@@ -18,7 +18,7 @@ from modelfleet_runtimes.comparators import for_task
 
 
 def of(*classes: tuple[float, int]) -> Quality:
-    return Quality(0.9, 100, 0, by_class={k: ClassQuality(*item) for k, item in enumerate(classes)})
+    return Quality(0.9, 100, 0, classes=tuple((k, ClassQuality(*item)) for k, item in enumerate(classes)))
 
 
 def test_the_class_that_loses_most_is_named() -> None:

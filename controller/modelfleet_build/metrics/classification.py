@@ -27,7 +27,7 @@ class TopOne:
             for number in np.unique(labels[known])
         }
         value = float(right[known].sum()) / count if count else 0.0
-        return Quality(value, count, int((~finite_rows(answers)).sum()), self.name, classes)
+        return Quality(value, count, int((~finite_rows(answers)).sum()), self.name, tuple(classes.items()))
 
     def agreement(self, answers: Outputs, parent: Outputs) -> float:
         """See `Metric.agreement`."""

@@ -37,7 +37,7 @@ class MeanAveragePrecision:
         boxes, classes = truth["boxes"], np.asarray(truth["classes"], np.int64)
         precisions = average_precisions(found, np.asarray(boxes, np.float32), classes)
         value = float(np.mean([item.value for item in precisions.values()])) if precisions else 0.0
-        return Quality(value, len(found), int((~good).sum()), self.name, precisions)
+        return Quality(value, len(found), int((~good).sum()), self.name, tuple(precisions.items()))
 
     def agreement(self, answers: Outputs, parent: Outputs) -> float:
         """See `Metric.agreement`: the share of decided boxes that match, 2 m / (ours + theirs)."""

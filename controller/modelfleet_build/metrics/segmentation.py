@@ -47,7 +47,7 @@ class MeanIou:
             for number in np.flatnonzero(shown)
         }
         value = float(np.mean([item.value for item in known.values()])) if known else 0.0
-        return Quality(value, len(scores), int((~good).sum()), self.name, known)
+        return Quality(value, len(scores), int((~good).sum()), self.name, tuple(known.items()))
 
     def agreement(self, answers: Outputs, parent: Outputs) -> float:
         """See `Metric.agreement`."""
