@@ -86,6 +86,16 @@ class MeasurementKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SensitivityKey:
+    """Everything that changes how much each operator suffers from int8."""
+
+    model_sha256: str
+    calibration: str
+    tuning: str
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeKey:
     """Everything that changes what the intake of a single-file model finds."""
 

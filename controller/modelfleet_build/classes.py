@@ -17,9 +17,10 @@ from modelfleet_build.quality import self_test_bounds
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import ClassReport, VariantReport, pareto_front
 from modelfleet_build.request import MIB, BuildRequest, Objective
+from modelfleet_build.search import cost, search, space
 from modelfleet_build.trials import Bench, Trial, TuningAttempts, attempt, lineage
 from modelfleet_build.variants import Material, finished_how
-from modelfleet_build.workshop import Workshop
+from modelfleet_build.workshop import AGAIN, Workshop
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError, ModelfleetError
 from modelfleet_core.release.device_class import DeviceClass
@@ -89,6 +90,9 @@ class ClassBuilder:
                         Step.MEASURE, self.device_class.name, detail, Happening.REFUSED, steps=2 * left
                     )
                 return self._none(refused)
+        if accepted and self.request.search:
+            found = self._searched(bench, recipes, accepted[0].loadable)
+            accepted += [found] if found is not None else []
         return self._chosen(accepted, refused) if accepted else self._none(refused)
 
     @property
@@ -136,6 +140,35 @@ class ClassBuilder:
                 trial.refusal = BudgetRefusal(error.code, error.happened)
         meter.finished(Step.MEASURE, name, trial.refusal.reason, Happening.REFUSED)
         return trial.report()
+
+    def _searched(self, bench: Bench, recipes: tuple[Recipe, ...], reference: Loadable) -> _Accepted | None:
+        """Let a search look beyond the recipes of the class; what it finds is a variant `searched`."""
+        name, meter = f"{self.device_class.name}.searched", self.workshop.meter
+        operators = sum(self.material.facts.operators.values())
+        attempts = TuningAttempts(bench, name, reference)
+        found = None
+        if self.material.tuning is not None:
+            found = attempts.sensitivities(self.request.limits.tuning_s)
+        optimizer = bench.point.load()
+        offered = {recipe.name: recipe for recipe in (*recipes, *optimizer.recipes)}
+        points = space(optimizer, tuple(offered.values()), found, operators)
+
+        def attempted(recipe: Recipe) -> Trial:
+            trial = attempts.judge(recipe)
+            value = cost(trial, self.objective)
+            told = "no answer" if value is None else f"{self.objective.value} {value:.4g}"
+            meter.going_on(Step.TUNE, name, f"{recipe.name}: {told}")
+            return trial
+
+        meter.started(Step.TUNE, name, f"at most {self.request.search} of {len(points)} variants")
+        outcome = search(points, attempted, self.objective, self.request.search)
+        sentence = outcome.sentence(self.objective)
+        meter.finished(Step.TUNE, name, sentence)
+        if outcome.best is None:
+            return None
+        best = attempt(bench, Trial(name, outcome.best.recipe), reference, AGAIN)
+        best.control = sentence
+        return self._accepted(best) if best.refusal is None else None
 
     def _controlled(self, bench: Bench, first: Trial, reference: Loadable | None) -> Trial:
         """Let accuracy control look for a variant within the budget; its findings go into the report."""

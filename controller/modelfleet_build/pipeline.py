@@ -130,7 +130,8 @@ def build(
     meter = Meter(progress)
     points = registry.installed() if optimizers is None else optimizers
     variants = sum(registry.count(item, points, request.precisions) for item in classes)
-    meter.plan(_STEPS_BEFORE + _STEPS_PER_VARIANT * variants + _STEPS_AFTER)
+    searches = len(classes) if request.search else 0
+    meter.plan(_STEPS_BEFORE + _STEPS_PER_VARIANT * variants + searches + _STEPS_AFTER)
     with workspace(request.output) as space:
         # Without a cache of the user's, classes of this build still share what they make alike.
         cache = Cache(request.cache.absolute() if request.cache is not None else space.root / "cache")
@@ -241,6 +242,7 @@ def _material(
         data_digests=(data_digest(data.validation), data_digest(data.golden)),
         tuning=tuning,
         tuning_count=len(data.tuning) if data.tuning is not None else 0,
+        tuning_digest=set_digest(data.tuning) if data.tuning is not None else "",
         companion=companion,
         companion_digest=file_digest(companion) if companion is not None else None,
     )

@@ -18,6 +18,8 @@ from modelfleet_core.release.manifest import Decoder, Precision, Task
 from modelfleet_core.release.shipped_classes import SHIPPED
 
 MIB = 1024 * 1024
+MAX_SEARCH = 1000
+MAX_JOBS = 256
 
 
 class Objective(StrEnum):
@@ -86,6 +88,7 @@ class BuildRequest:
         machine: Architecture of the builder, as `uname` spells it.
         processor: What measurements of time depend on, the model and number of processors.
         jobs: Classes that are built at once, each on its share of the processors; 0 = as many as processors.
+        search: Variants that a search may try for each class beyond its recipes; 0 = no search.
         nice: Added to the children's niceness, 0 to 19.
         labels: Free words for the manifest.
     """
@@ -110,6 +113,7 @@ class BuildRequest:
     machine: str = field(default_factory=platform.machine)
     processor: str = field(default_factory=processor)
     jobs: int = 0
+    search: int = 0
     nice: int = 0
     labels: tuple[str, ...] = ()
 
@@ -127,6 +131,12 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
         )
     if not 0 <= request.max_drop_points <= 100:
         raise _refused(f"the budget is {request.max_drop_points:g} points", "0 to 100 points")
+    if not 0 <= request.search <= MAX_SEARCH:
+        raise _refused(f"a search of {request.search} variants", f"0 to {MAX_SEARCH}")
+    if not 0 <= request.jobs <= MAX_JOBS:
+        raise _refused(f"{request.jobs} classes at once", f"0 to {MAX_JOBS}")
+    if request.limits.tuning_s < 0:
+        raise _refused(f"{request.limits.tuning_s:g} s for accuracy control", "0 s or more")
     if not 0 <= request.nice <= 19:
         raise _refused(f"nice is {request.nice}", "0 to 19")
     if request.output.exists():

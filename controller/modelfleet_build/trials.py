@@ -126,12 +126,13 @@ class Bench:
             raise registry.no_calibration(recipe)
         return self.workshop.convert(name, self.point, recipe, self.device_class.options, self.material)
 
-    def assess(self, trial: Trial, reference: Loadable | None) -> None:
+    def assess(self, trial: Trial, reference: Loadable | None, seed: int = SEED) -> None:
         """Measure and judge a trial that was made.
 
         Args:
             trial: Gets its findings.
             reference: The float variant of the class, to be timed against.
+            seed: Of the measurement.
 
         Raises:
             ModelfleetError: It cannot be run.
@@ -141,7 +142,7 @@ class Bench:
         made = trial.made
         # A stand-in's time says nothing of the variant's own, so it is not compared.
         compared = reference if made.converted.stand_in is None else None
-        key = self._key(made, compared)
+        key = self._key(made, compared, seed)
         with self.workshop.locks.hold(key_digest(key)):
             kept = self.workshop.space.fresh(f"golden-{trial.name}")
             found = self.workshop.cache.fetch(key, Assessment, kept)
@@ -149,18 +150,13 @@ class Bench:
             if found.value is not None:
                 trial.assessment = found.value
             else:
-                trial.assessment = self._measure(trial.name, made, compared, kept)
+                trial.assessment = self._measure(trial.name, made, compared, kept, seed)
                 self.workshop.cache.store(key, trial.assessment, kept)
         outputs, count = self.material.facts.outputs, self.material.counts[1]
         trial.golden = read_answers(kept, "golden", outputs, count)
         trial.measure_s = self.workshop.clock.monotonic() - begun
         trial.measurements = self._measurements(made, trial.assessment)
         trial.refusal = self._judged(trial)
-
-    def sensitivities(self, name: str, seconds: float) -> Sensitivities:
-        """See `Workshop.sensitivities`; the same for every class of a build."""
-        with self.workshop.locks.hold("sensitivities"):
-            return self.workshop.sensitivities(name, self.material, seconds)
 
     def tuning_error(self, name: str, made: Made, expected: Outputs) -> float:
         """Relative RMS error on the tuning samples, against the float parent's answers.
@@ -181,8 +177,10 @@ class Bench:
         count = self.material.tuning_count
         return self.workshop.answer(name, loadable, self.material.tuning, count, self.material)
 
-    def _measure(self, name: str, made: Made, reference: Loadable | None, kept: Path) -> Assessment:
-        answers = self._answers(name, made, reference)
+    def _measure(
+        self, name: str, made: Made, reference: Loadable | None, kept: Path, seed: int
+    ) -> Assessment:
+        answers = self._answers(name, made, reference, seed)
         outputs, count = self.material.facts.outputs, self.material.counts[1]
         with AnswerWriter(kept, "golden", outputs, count) as writer:
             for row in range(count):
@@ -195,7 +193,7 @@ class Bench:
             measured=answers.measured,
         )
 
-    def _answers(self, name: str, made: Made, reference: Loadable | None) -> Answers:
+    def _answers(self, name: str, made: Made, reference: Loadable | None, seed: int) -> Answers:
         parent, own = self.parent.loadable, made.measurable
         same_way = (own.runtime, own.contract, own.options) == (
             parent.runtime,
@@ -206,9 +204,9 @@ class Bench:
         if reference is None and same_way and file_digest(entry) == self.material.facts.model_sha256:
             return self.parent.answers()  # the very file that was measured as the float parent
         timed = made.converted.stand_in is None
-        return self.workshop.measure(name, own, reference, self.material, timed=timed)
+        return self.workshop.measure(name, own, reference, self.material, timed=timed, seed=seed)
 
-    def _key(self, made: Made, reference: Loadable | None) -> MeasurementKey:
+    def _key(self, made: Made, reference: Loadable | None, seed: int) -> MeasurementKey:
         def runnable(loadable: Loadable) -> Runnable:
             return Runnable.of(loadable, runtimes.load(loadable.runtime).version() or "")
 
@@ -219,7 +217,7 @@ class Bench:
             self.request,
             self.material,
             self.judgement,
-            timed=timed,
+            seed=seed if timed else None,
         )
 
     def _measurements(self, made: Made, found: Assessment) -> Measurements:
@@ -289,18 +287,18 @@ class TuningAttempts:
     def sensitivities(self, seconds: float) -> Sensitivities | None:
         """See `accuracy_control.Attempts.sensitivities`."""
         try:
-            return self.bench.sensitivities(self.name, seconds)
+            return self.bench.workshop.sensitivities(self.name, self.bench.material, seconds)
         except ModelfleetError as error:
             self.bench.workshop.meter.going_on(Step.TUNE, self.name, error.happened)
             return None
 
 
-def attempt(bench: Bench, trial: Trial, reference: Loadable | None) -> Trial:
+def attempt(bench: Bench, trial: Trial, reference: Loadable | None, seed: int = SEED) -> Trial:
     """Make, measure and judge; whatever is refused becomes the trial's refusal."""
     try:
         if trial.made is None:
             trial.made = bench.make(trial.name, trial.recipe)
-        bench.assess(trial, reference)
+        bench.assess(trial, reference, seed)
     except ModelfleetError as error:
         trial.refusal = BudgetRefusal(error.code, error.happened)
     return trial
@@ -312,12 +310,11 @@ def measurement_key(
     request: BuildRequest,
     material: Material,
     judgement: Judgement,
-    *,
-    timed: bool = True,
+    seed: int | None = SEED,
 ) -> MeasurementKey:
-    """The key of a measurement of this build."""
+    """The key of a measurement of this build; without a seed time is not measured."""
     limits = request.limits
-    effort = (float(limits.rounds), float(limits.calls_per_round), limits.latency_s, float(SEED))
+    effort = (limits.rounds, limits.calls_per_round, limits.latency_s, seed) if seed is not None else ()
     return MeasurementKey(
         target=target,
         reference=reference,
@@ -327,7 +324,7 @@ def measurement_key(
         task=request.task,
         decoder=judgement.decoder,
         scale=judgement.scale,
-        effort=effort if timed else (),
+        effort=tuple(map(float, effort)),
         machine=request.processor,
         tool=registry.versions(())["modelfleet"],
     )

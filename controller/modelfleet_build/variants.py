@@ -25,7 +25,7 @@ class Material:
         counts: How many those are.
         data_digests: Identity of both, the truth included.
         tuning: File of samples apart from all others, to choose settings by; None where there are none.
-        tuning_count: How many those are.
+        tuning_count, tuning_digest: How many those are, and their identity.
         companion: The model in another form, None without; and its digest.
     """
 
@@ -39,6 +39,7 @@ class Material:
     data_digests: tuple[str, str]
     tuning: Path | None = None
     tuning_count: int = 0
+    tuning_digest: str = ""
     companion: Path | None = None
     companion_digest: str | None = None
 

@@ -41,6 +41,7 @@ ALLOWED: dict[str, list[str]] = {
     "onnx": ["modelfleet_build*"],
     "google": ["modelfleet_build.intake"],  # protobuf's DecodeError, which onnx lets through
     "flatbuffers": ["modelfleet_build.tflite*"],
+    "optuna": ["modelfleet_build.search"],
     "nncf": ["modelfleet_build.optimizers.openvino*"],
     "ai_edge_quantizer": ["modelfleet_build.optimizers.litert*"],
     # the controller

@@ -76,6 +76,15 @@ def build(
         list[Path] | None, typer.Option("--class-file", help="DeviceClass resource (YAML) of your own.")
     ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use earlier conversions again.")] = True,
+    tuning: Annotated[
+        str, typer.Option("--tuning", help="Time that accuracy control may take for one variant; 0s = none.")
+    ] = "2m",
+    search: Annotated[
+        int, typer.Option("--search", min=0, help="Let a search try so many further variants for each class.")
+    ] = 0,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=0, help="Classes to build at once; 0 = one for each processor.")
+    ] = 0,
     nice: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the processor to others.")] = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -94,7 +103,7 @@ def build(
     from fleetctl.build.progress import shown
     from modelfleet_build import pipeline
     from modelfleet_build.decoding import parse_decoder
-    from modelfleet_build.request import BuildRequest
+    from modelfleet_build.request import BuildRequest, Limits
     from modelfleet_build.request import Objective as Kinds
 
     known = _known(class_file or [])
@@ -115,6 +124,9 @@ def build(
         precisions=tuple(precision) if precision else None,
         known_classes=known,
         cache=made.settings.cache_dir / "build" if cache else None,
+        limits=Limits(tuning_s=_seconds(tuning)),
+        search=search,
+        jobs=jobs,
         nice=nice,
     )
     with shown(made.terminal, made.clock, f"build {name}:{version}") as sink:
@@ -152,6 +164,16 @@ def _known(files: list[Path]) -> tuple[DeviceClass, ...]:
     own = [read_device_class(read_resource(path)) for path in files]
     names = {c.name for c in own}
     return (*(c for c in SHIPPED if c.name not in names), *own)
+
+
+def _seconds(text: str) -> float:
+    """Seconds of `2m`."""
+    from modelfleet_core.files.units import UnitError, parse_duration
+
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise typer.BadParameter(f"--tuning: {error}") from error
 
 
 def _points(text: str) -> float:
