@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 
 from modelfleet_build.arrays import read_calibration
 from modelfleet_build.facts import ModelFacts, float_contract, physical_tensor
-from modelfleet_build.optimizers.onnxruntime import simplified
 from modelfleet_build.port import ConversionTask, Converted, Recipe, Tell
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
@@ -20,7 +18,7 @@ from modelfleet_core.release.contract import DType, InputContract, Layout, Logic
 from modelfleet_core.release.manifest import Precision
 
 ENTRY = "model.tflite"
-_CONVERTER = {"converter": "onnx-to-tflite 1"}
+_CONVERTER = {"converter": "onnx-to-tflite 2"}
 _RECIPES: Mapping[Precision, Recipe] = {
     Precision.FP32: Recipe("tflite-fp32", Precision.FP32, _CONVERTER),
     # Weights and activations: dynamic int8 is slower than fp32 and wrong on old interpreters.
@@ -64,18 +62,15 @@ def _float_model(task: ConversionTask) -> bytes:
 
     from modelfleet_build.tflite import Refused, convert
 
-    with tempfile.TemporaryDirectory(dir=task.folder.parent) as scratch:
-        try:
-            return convert(
-                onnx.load(str(task.model)), simplify=lambda model: simplified(model, Path(scratch))
-            ).data
-        except Refused as refused:
-            raise CallerError(
-                Code.OPERATOR_UNSUPPORTED,
-                f"{refused} (ONNX to TFLite)",
-                expected="operators that our ONNX to TFLite converter can express exactly",
-                todo="leave this class out, or replace the operator in the model",
-            ) from refused
+    try:
+        return convert(onnx.load(str(task.model))).data
+    except Refused as refused:
+        raise CallerError(
+            Code.OPERATOR_UNSUPPORTED,
+            f"{refused} (ONNX to TFLite)",
+            expected="operators that our ONNX to TFLite converter can express exactly",
+            todo="leave this class out, or replace the operator in the model",
+        ) from refused
 
 
 def _quantised(data: bytes, samples: Any, facts: ModelFacts) -> bytes:
