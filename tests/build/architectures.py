@@ -77,14 +77,29 @@ def _roles(graph: onnx.GraphProto) -> dict[str, str]:
         node, position = readers[name]
         while node.op_type in ("Unsqueeze", "Reshape") and node.output[0] in readers:
             node, position = readers[node.output[0]]
-        roles[name] = f"{node.op_type}:{position}"
+        branch = node.op_type == "BatchNormalization" and _ends_branch(node, readers)
+        roles[name] = f"{node.op_type}:{position}{':branch' if branch else ''}"
     return roles
+
+
+def _ends_branch(node: onnx.NodeProto, readers: dict[str, tuple[onnx.NodeProto, int]]) -> bool:
+    """Whether a normalisation is the last of a residual branch."""
+    return node.output[0] in readers and readers[node.output[0]][0].op_type in ("Sum", "Add")
 
 
 def _weights(random: np.random.Generator, role: str, shape: tuple[int, ...]) -> FloatArray:
     if role in ("Conv:1", "Gemm:1", "MatMul:1"):
         fan_in = int(np.prod(shape[1:]))
         return random.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
-    if role in ("BatchNormalization:1", "BatchNormalization:4", "Mul:0", "Mul:1"):
+    if role == "BatchNormalization:1:branch":
+        # Quarter of the skip's size, or sixteen residual blocks would double the variance sixteen times.
+        return random.uniform(0.2, 0.3, shape).astype(np.float32)
+    if role in (
+        "BatchNormalization:1",
+        "BatchNormalization:4",
+        "BatchNormalization:4:branch",
+        "Mul:0",
+        "Mul:1",
+    ):
         return random.uniform(0.8, 1.2, shape).astype(np.float32)
     return random.normal(0, 0.05, shape).astype(np.float32)

@@ -24,6 +24,8 @@ _SHAPE_ELEMENTS = 64
 # A folded constant beyond this is no shape and no table but a model that should not be one.
 _MAX_FOLDED = 1 << 26
 _OLDEST_OPSET = 7
+# Operators whose output is like their first input, and which shape inference leaves alone.
+_LIKE_INPUT = frozenset({"GroupNormalization"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class StaticModel:
         outputs: Names of the outputs.
         constants: Initializers and folded values.
         types: What shape inference knows of every value.
+        hints: What it does not, although it is plain.
         opset: Version of the ONNX operator set.
     """
 
@@ -53,6 +56,7 @@ class StaticModel:
     outputs: list[onnx.ValueInfoProto]
     constants: dict[str, Array]
     types: dict[str, Tensor]
+    hints: dict[str, Tensor]
     opset: int
 
 
@@ -71,7 +75,7 @@ def read(model: onnx.ModelProto) -> StaticModel:
     constants: dict[str, Array] = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     inputs = {item.name: _with_batch_one(item) for item in graph.input if item.name not in constants}
     outputs = list(graph.output)
-    static = StaticModel(graph.name, list(graph.node), inputs, outputs, constants, {}, opset)
+    static = StaticModel(graph.name, list(graph.node), inputs, outputs, constants, {}, {}, opset)
     _infer(static)
     while _fold(static):
         _infer(static)
@@ -101,8 +105,9 @@ def _infer(static: StaticModel) -> None:
         static.nodes,
         static.name or "graph",
         [_value_info(name, tensor) for name, tensor in values.items()],
-        [_without_shape(item) for item in static.outputs if item.name in known],
+        [_without_shape(item) for item in static.outputs if item.name in known - static.hints.keys()],
         small,
+        value_info=[_value_info(name, tensor) for name, tensor in static.hints.items()],
     )
     imports = [helper.make_opsetid("", static.opset)]
     imports += [helper.make_opsetid(domain, 1) for domain in _foreign(static.nodes)]
@@ -121,6 +126,18 @@ def _infer(static: StaticModel) -> None:
             else None
         )
         static.types[item.name] = Tensor(tensor.elem_type, shape)
+    static.types.update(static.hints)
+    fresh = {
+        node.output[0]: static.types[node.input[0]]
+        for node in static.nodes
+        if node.op_type in _LIKE_INPUT
+        and node.output[0] not in static.hints
+        and node.input[0] in static.types
+    }
+    known_now = {name: tensor for name, tensor in fresh.items() if tensor.shape is not None}
+    if known_now:
+        static.hints.update(known_now)
+        _infer(static)
 
 
 def _fold(static: StaticModel) -> bool:

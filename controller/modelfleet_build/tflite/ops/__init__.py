@@ -70,7 +70,7 @@ OPERATORS: Mapping[str, Row] = {
     "Concat": Row(slicing.concat, "CONCATENATION"),
     "Conv": Row(
         conv.conv,
-        "CONV_2D, DEPTHWISE_CONV_2D, or SPLIT, CONV_2D, CONCATENATION for groups; PAD for other padding",
+        "CONV_2D or DEPTHWISE_CONV_2D; PAD where padding is not SAME",
         f"{_WINDOW}, weights that are no constants",
         fuses=True,
     ),
@@ -128,7 +128,7 @@ OPERATORS: Mapping[str, Row] = {
     "MaxPool": Row(
         pool.max_pool,
         "MAX_POOL_2D; PAD or MIRROR_PAD where padding is not SAME",
-        f"{_WINDOW}, dilations, its indices, pads above half the kernel where values may be negative",
+        f"{_WINDOW}, dilations, its indices, windows without an element",
         fuses=True,
     ),
     "Mean": Row(elementwise.mean, "ADD, MUL", fuses=True),

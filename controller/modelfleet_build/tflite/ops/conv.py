@@ -7,20 +7,18 @@ import numpy as np
 from modelfleet_build.tflite.emitter import Emitter, fused
 from modelfleet_build.tflite.graph import FloatArray, Node
 from modelfleet_build.tflite.ops.image import (
-    concatenate,
     define_image,
     image,
     output_size,
     pad_image,
     size_of,
-    split,
 )
 from modelfleet_build.tflite.padding import PaddingKind, Window, window_of
 from modelfleet_build.tflite.writer import OptionValue, padding_code
 
 
 def conv(emitter: Emitter, node: Node) -> None:
-    """``Conv`` -> CONV_2D, DEPTHWISE_CONV_2D, or a CONV_2D for each group."""
+    """``Conv`` -> CONV_2D, which knows groups by the depth of its weights, or DEPTHWISE_CONV_2D."""
     source = image(emitter, node, node.inputs[0])
     weights = image_weights(emitter, node)
     groups, channels = node.integer("group", 1), emitter.dims(source)[3]
@@ -31,19 +29,8 @@ def conv(emitter: Emitter, node: Node) -> None:
     options = window_options(node, window, kind)
     height, width = output_size(emitter, node)
     bias = bias_of(emitter, node, len(weights))
-    if groups == 1:
-        result = _conv_2d(emitter, source, weights, bias, (1, height, width, len(weights)), options)
-    elif groups == channels:
-        result = depthwise(emitter, source, weights, bias, (1, height, width, len(weights)), options)
-    else:
-        shape = (1, height, width, len(weights) // groups)
-        parts = zip(
-            split(emitter, source, (channels // groups,) * groups, 3),
-            np.split(weights, groups),
-            np.split(bias, groups),
-            strict=True,
-        )
-        result = concatenate(emitter, [_conv_2d(emitter, *part, shape, options) for part in parts], 3)
+    make = depthwise if groups == channels and groups > 1 else _conv_2d
+    result = make(emitter, source, weights, bias, (1, height, width, len(weights)), options)
     define_image(emitter, node, result)
 
 
@@ -114,4 +101,12 @@ def _conv_2d(
     name = emitter.node.name
     kernel = emitter.constant(f"{name}:weights", np.ascontiguousarray(weights.transpose(0, 2, 3, 1)))
     vector = emitter.constant(f"{name}:bias", bias)
-    return emitter.op("CONV_2D", [source, kernel, vector], shape, "Conv2DOptions", **options)
+    grouped = weights.shape[1] != emitter.dims(source)[3]
+    return emitter.op(
+        "CONV_2D",
+        [source, kernel, vector],
+        shape,
+        "Conv2DOptions",
+        version=6 if grouped else 1,
+        **options,
+    )

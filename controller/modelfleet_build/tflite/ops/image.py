@@ -40,12 +40,12 @@ def output_size(emitter: Emitter, node: Node) -> Pair:
     return (1, shape[2]) if len(shape) == 3 else (shape[2], shape[3])
 
 
-def pad_image(emitter: Emitter, tensor: int, begin: Pair, end: Pair, how: str = "ZERO") -> int:
-    """An image with rows and columns around it: ``ZERO``, ``SYMMETRIC`` or ``REFLECT``."""
+def pad_image(emitter: Emitter, tensor: int, begin: Pair, end: Pair, *, by_edge: bool = False) -> int:
+    """An image with rows and columns of zeros around it, or with its own outermost ones."""
     if begin == (0, 0) and end == (0, 0):
         return tensor
     amounts = [(0, 0), (begin[0], end[0]), (begin[1], end[1]), (0, 0)]
-    return pad(emitter, tensor, amounts, how)
+    return (extend if by_edge else pad)(emitter, tensor, amounts)
 
 
 def pad(emitter: Emitter, tensor: int, amounts: list[Pair], how: str = "ZERO") -> int:
@@ -55,6 +55,22 @@ def pad(emitter: Emitter, tensor: int, amounts: list[Pair], how: str = "ZERO") -
     if how == "ZERO":
         return emitter.op("PAD", inputs, shape, "PadOptions")
     return emitter.op("MIRROR_PAD", inputs, shape, "MirrorPadOptions", mode=mirror_code(how))
+
+
+def extend(emitter: Emitter, tensor: int, amounts: list[Pair]) -> int:
+    """A tensor with its outermost elements repeated around it, by pairs for each stored axis.
+
+    Mirroring them doubles the edge as often as is needed.
+    """
+    done = [(0, 0)] * len(amounts)
+    while done != amounts:
+        step = [
+            (min(max(begin, 1), wanted[0] - begin), min(max(end, 1), wanted[1] - end))
+            for (begin, end), wanted in zip(done, amounts, strict=True)
+        ]
+        tensor = pad(emitter, tensor, step, "SYMMETRIC")
+        done = [(begin + a, end + b) for (begin, end), (a, b) in zip(done, step, strict=True)]
+    return tensor
 
 
 def crop(emitter: Emitter, tensor: int, begin: tuple[int, ...], shape: Shape) -> int:

@@ -23,7 +23,7 @@ def max_pool(emitter: Emitter, node: Node) -> None:
     """``MaxPool`` -> MAX_POOL_2D.
 
     Where SAME is not the model's padding, the image is padded by zeros if it cannot be negative, else by
-    its own rows and columns, which are in the window anyway: never by minus infinity, which would leave an
+    its own outermost rows and columns, which are in the window anyway: never by minus infinity, which would leave an
     int8 tensor without a range.
     """
     if len(node.outputs) > 1 and node.outputs[1]:
@@ -32,14 +32,14 @@ def max_pool(emitter: Emitter, node: Node) -> None:
     window = _window(emitter, node, size_of(emitter, source))
     if window.dilation != (1, 1):
         raise node.refuse(f"dilations {list(window.dilation)} cannot be converted")
-    kind = window.kind(size_of(emitter, source), output_size(emitter, node))
+    size, output = size_of(emitter, source), output_size(emitter, node)
+    if not _sees_elements(window, size, output):
+        raise node.refuse(f"pads {[*window.begin, *window.end]} leave windows without an element")
+    kind = window.kind(size, output)
     if kind is PaddingKind.EXPLICIT:
-        how = "ZERO" if not_negative(emitter, node.inputs[0]) else "SYMMETRIC"
-        if how == "SYMMETRIC" and not _mirrors(window, size_of(emitter, source)):
-            raise node.refuse(
-                f"pads {[*window.begin, *window.end]} of more than half the kernel cannot be converted"
-            )
-        source, kind = pad_image(emitter, source, window.begin, window.end, how), PaddingKind.VALID
+        by_edge = not not_negative(emitter, node.inputs[0])
+        source = pad_image(emitter, source, window.begin, window.end, by_edge=by_edge)
+        kind = PaddingKind.VALID
     define_image(emitter, node, _pool(emitter, node, "MAX_POOL_2D", source, kind, window))
 
 
@@ -114,10 +114,11 @@ def _window(emitter: Emitter, node: Node, size: Pair) -> Window:
     return window.reaching(size, output_size(emitter, node))
 
 
-def _mirrors(window: Window, size: Pair) -> bool:
-    """Whether mirrored rows and columns lie in every window that sees them."""
+def _sees_elements(window: Window, size: Pair, output: Pair) -> bool:
+    """Whether every window covers at least one element of the image."""
     return all(
-        max(window.begin[axis], window.end[axis]) <= min(window.kernel[axis] // 2, size[axis])
+        window.begin[axis] < window.kernel[axis]
+        and (output[axis] - 1) * window.stride[axis] - window.begin[axis] < size[axis]
         for axis in (0, 1)
     )
 

@@ -189,16 +189,7 @@ def _padded(emitter: Emitter, node: Node, tensor: int, amounts: list[Pair], mode
             raise node.refuse("a reflection longer than the axis cannot be converted")
         return image.pad(emitter, tensor, amounts, "REFLECT")
     if mode == "edge":
-        # Mirroring the outermost elements doubles the edge as often as is needed.
-        done = [(0, 0)] * len(amounts)
-        while done != amounts:
-            step = [
-                (min(max(a, 1), want_a - a), min(max(b, 1), want_b - b))
-                for (a, b), (want_a, want_b) in zip(done, amounts, strict=True)
-            ]
-            tensor = image.pad(emitter, tensor, step, "SYMMETRIC")
-            done = [(a + x, b + y) for (a, b), (x, y) in zip(done, step, strict=True)]
-        return tensor
+        return image.extend(emitter, tensor, amounts)
     raise node.refuse(f"mode {mode!r} cannot be converted, only constant, reflect and edge")
 
 
