@@ -1,4 +1,4 @@
-"""Every row of the converter's table converts and agrees with onnxruntime; what a row says it refuses, it does."""
+"""Every row of the converter's table agrees with onnxruntime; what a row says it refuses, it does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversion case for every row of the operator table, and a refusal for every row that refuses something."""
+"""A case for every row of the operator table, and a refusal for every row that refuses something."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ class Row:
 _SHAPE = "only a new shape"
 _SPATIAL = "three spatial dimensions"
 _WINDOW = f"{_SPATIAL}, negative pads"
+_POOL = f"{_WINDOW}, dilations, windows over padding alone, auto_pad with strides above the kernel"
 
 OPERATORS: Mapping[str, Row] = {
     "Abs": Row(composed(elementwise.absolute), "MUL, MAXIMUM"),
@@ -51,7 +52,7 @@ OPERATORS: Mapping[str, Row] = {
     "AveragePool": Row(
         pool.average_pool,
         "AVERAGE_POOL_2D; PAD and MUL where padding is not SAME",
-        f"{_WINDOW}, dilations",
+        _POOL,
         fuses=True,
     ),
     "BatchNormalization": Row(
@@ -77,7 +78,7 @@ OPERATORS: Mapping[str, Row] = {
     "ConvTranspose": Row(
         transposed.conv_transpose,
         "TRANSPOSE_CONV, SLICE; SPLIT for groups; PAD, DEPTHWISE_CONV_2D for one group per channel",
-        f"{_WINDOW}, weights that are no constants",
+        f"{_WINDOW}, weights that are no constants, auto_pad with output_padding",
     ),
     "Cos": Row(elementwise.unary("COS", "CosOptions"), "COS"),
     "DepthToSpace": Row(shaping.depth_to_space, "RESHAPE, TRANSPOSE, RESHAPE"),
@@ -128,7 +129,7 @@ OPERATORS: Mapping[str, Row] = {
     "MaxPool": Row(
         pool.max_pool,
         "MAX_POOL_2D; PAD or MIRROR_PAD where padding is not SAME",
-        f"{_WINDOW}, dilations, its indices, windows without an element",
+        f"{_POOL}, its indices",
         fuses=True,
     ),
     "Mean": Row(elementwise.mean, "ADD, MUL", fuses=True),

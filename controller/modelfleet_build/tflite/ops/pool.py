@@ -23,18 +23,14 @@ def max_pool(emitter: Emitter, node: Node) -> None:
     """``MaxPool`` -> MAX_POOL_2D.
 
     Where SAME is not the model's padding, the image is padded by zeros if it cannot be negative, else by
-    its own outermost rows and columns, which are in the window anyway: never by minus infinity, which would leave an
-    int8 tensor without a range.
+    its own outermost rows and columns, which are in the window anyway: never by minus infinity, which would
+    leave an int8 tensor without a range.
     """
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.refuse("its indices output cannot be converted")
     source = image(emitter, node, node.inputs[0])
     window = _window(emitter, node, size_of(emitter, source))
-    if window.dilation != (1, 1):
-        raise node.refuse(f"dilations {list(window.dilation)} cannot be converted")
     size, output = size_of(emitter, source), output_size(emitter, node)
-    if not _sees_elements(window, size, output):
-        raise node.refuse(f"pads {[*window.begin, *window.end]} leave windows without an element")
     kind = window.kind(size, output)
     if kind is PaddingKind.EXPLICIT:
         by_edge = not not_negative(emitter, node.inputs[0])
@@ -52,8 +48,6 @@ def average_pool(emitter: Emitter, node: Node) -> None:
     source = image(emitter, node, node.inputs[0])
     size, output = size_of(emitter, source), output_size(emitter, node)
     window = _window(emitter, node, size)
-    if window.dilation != (1, 1):
-        raise node.refuse(f"dilations {list(window.dilation)} cannot be converted")
     kind = window.kind(size, output)
     counts_padding = bool(node.integer("count_include_pad", 0))
     if kind is PaddingKind.VALID or (kind is PaddingKind.SAME and not counts_padding):
@@ -110,8 +104,19 @@ def _window(emitter: Emitter, node: Node, size: Pair) -> Window:
     kernel = node.integers("kernel_shape", None)
     if kernel is None:
         raise node.refuse("kernel_shape is missing")
-    window = window_of(node, kernel, size)
-    return window.reaching(size, output_size(emitter, node))
+    output = output_size(emitter, node)
+    window = window_of(node, kernel, size).reaching(size, output)
+    if window.dilation != (1, 1):
+        raise node.refuse(f"dilations {list(window.dilation)} cannot be converted")
+    automatic = node.text("auto_pad", "NOTSET").startswith("SAME")
+    if automatic and any(window.stride[axis] > max(window.kernel[axis], 1) for axis in (0, 1)):
+        # onnxruntime takes the negative padding that the formula gives then; the standard is silent.
+        raise node.refuse("auto_pad with strides above the kernel cannot be converted")
+    if not _sees_elements(window, size, output):
+        # Up to opset 21 onnxruntime leaves out a last window that starts behind the image; shape inference
+        # does not.
+        raise node.refuse("a window that covers padding alone cannot be converted")
+    return window
 
 
 def _sees_elements(window: Window, size: Pair, output: Pair) -> bool:

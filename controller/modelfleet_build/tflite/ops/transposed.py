@@ -59,6 +59,8 @@ def _window(emitter: Emitter, node: Node, size: Pair, output: Pair) -> Window:
     if automatic in ("NOTSET", "VALID") and not stated:
         return replace(window, begin=(0, 0)) if automatic == "VALID" else window
     extra = node.integers("output_padding", (0,) * len(kernel)) or ()
+    if automatic != "NOTSET" and any(extra):
+        raise node.refuse("auto_pad with output_padding has no one meaning; state pads")
     extra = (0, *extra) if len(extra) == 1 else extra
     totals = [
         window.stride[axis] * (size[axis] - 1) + extra[axis] + window.extent(axis) - output[axis]
