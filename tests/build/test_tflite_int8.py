@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer, recipe
 
-from modelfleet_build.tflite import TfliteModel, convert
+from modelfleet_build.tflite import TfliteModel, convert, with_inline_constants
 
 from .graphs import model, node, weights
 from .tflite_agreement import Array, logical, operators, run, stored
@@ -33,7 +34,9 @@ def quantised(converted: TfliteModel, samples: list[Array]) -> bytes:
     tool = quantizer.Quantizer(bytearray(converted.data))
     tool.load_quantization_recipe(recipe.static_wi8_ai8())
     rows = [{name: np.ascontiguousarray(stored(sample))} for sample in samples]
-    return bytes(tool.quantize(tool.calibrate({"serving_default": rows})).quantized_model)
+    return with_inline_constants(
+        bytes(tool.quantize(tool.calibrate({"serving_default": rows})).quantized_model)
+    )
 
 
 def run_int8(data: bytes, converted: TfliteModel, x: Array) -> dict[str, npt.NDArray[np.float32]]:
@@ -128,3 +131,23 @@ def test_lowerings_leave_no_float_island(op: str) -> None:
     got = np.concatenate([run_int8(data, converted, sample)["y"] for sample in samples]).reshape(-1)
     # The quantizer's ranges are running means, so a few extremes are clipped.
     assert np.median(np.abs(got - wanted)) < 0.02 * np.abs(wanted).max()
+
+
+def test_constants_behind_the_flatbuffer_are_put_into_it() -> None:
+    nodes = [node("Conv", ["x", "w"], "c"), node("GlobalAveragePool", ["c"])]
+    converted = convert(model(nodes, (1, 512, 4, 4), {"w": weights(600, 512, 1, 1)}))
+    sample = np.random.default_rng(2).normal(0, 1, (1, 512, 4, 4)).astype(np.float32)
+    tool = quantizer.Quantizer(bytearray(converted.data))
+    tool.load_quantization_recipe(recipe.static_wi8_ai8())
+    rows = [{"x": np.ascontiguousarray(stored(sample))}]
+    apart = bytes(tool.quantize(tool.calibrate({"serving_default": rows})).quantized_model)
+    packed = schema.ModelT.InitFromPackedBuf(bytearray(apart), 0)
+    assert any(buffer.offset > 1 for buffer in packed.buffers), "the quantizer no longer does this"
+    inline = with_inline_constants(apart)
+    whole = schema.ModelT.InitFromPackedBuf(bytearray(inline), 0)
+    assert not any(buffer.offset for buffer in whole.buffers)
+    assert max(len(buffer.data) for buffer in whole.buffers if buffer.data is not None) == 600 * 512
+    np.testing.assert_array_equal(
+        run_int8(inline, converted, sample)["y"], run_int8(apart, converted, sample)["y"]
+    )
+    assert with_inline_constants(inline) is inline

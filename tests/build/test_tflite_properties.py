@@ -171,7 +171,7 @@ def test_reshapes_and_transposes_in_any_order(data: st.DataObject) -> None:
     )
     nodes = [node("Tanh", ["x"], "t0")]
     constants: dict[str, Any] = {}
-    current = shape
+    current, last = shape, "t0"
     for step in range(1, data.draw(st.integers(1, 5)) + 1):
         source, target = f"t{step - 1}", f"t{step}"
         if data.draw(st.booleans()):

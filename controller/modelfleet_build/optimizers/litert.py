@@ -76,6 +76,8 @@ def _float_model(task: ConversionTask) -> bytes:
 def _quantised(data: bytes, samples: Any, facts: ModelFacts) -> bytes:
     from ai_edge_quantizer import quantizer, recipe
 
+    from modelfleet_build.tflite import with_inline_constants
+
     tensor = facts.inputs[0]
     images = samples.transpose(0, 2, 3, 1) if tensor.layout is Layout.NCHW else samples
     images = np.ascontiguousarray(images)
@@ -86,7 +88,7 @@ def _quantised(data: bytes, samples: Any, facts: ModelFacts) -> bytes:
         result = tool.quantize(tool.calibrate({"serving_default": rows}))
         if result.quantized_model is None:
             raise ValueError("it returned no model")
-        return bytes(result.quantized_model)
+        return with_inline_constants(bytes(result.quantized_model))
     except Exception as error:  # the library raises whatever its parts raise
         raise _failed(f"{type(error).__name__}: {str(error)[:300]}") from error
 

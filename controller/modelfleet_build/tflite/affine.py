@@ -80,11 +80,11 @@ def _affine(graph: Graph, node: Node) -> tuple[str, Affine] | None:
         if node.op == "Div" and not np.all(np.abs(value) > 1e-30):
             return None
         with np.errstate(divide="ignore"):
-            table = {
+            table: dict[str, Affine] = {
                 "Add": (one, value),
                 "Sub": (one, -value),
                 "Mul": (value, zero),
-                "Div": (1 / value, zero),
+                "Div": (one / value, zero),
             }
         return source, table[node.op]
     return None

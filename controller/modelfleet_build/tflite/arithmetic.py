@@ -51,7 +51,7 @@ def binary(
     inputs, result = [left, other], shape
     if len(shape) > MAX_RANK:
         inputs, result = merged(emitter, inputs, shape)
-    made = emitter.op(code, inputs, result, _OPTIONS[code], kind=kind, **values)
+    made = emitter.op(code, inputs, result, _OPTIONS[code], kind=kind, fields=values)
     return emitter.reshape(made, shape)
 
 

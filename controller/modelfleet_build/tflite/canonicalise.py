@@ -119,8 +119,10 @@ def _constants(nodes: list[Node], constants: Mapping[str, Array]) -> dict[str, C
 
 
 def _constant(node: Node, name: str, value: Array) -> Constant:
-    if value.dtype == np.float32 or value.dtype == np.bool_:
-        return np.ascontiguousarray(value).reshape(value.shape)
+    if value.dtype == np.float32:
+        return np.asarray(value, np.float32, order="C")
+    if value.dtype == np.bool_:
+        return np.asarray(value, np.bool_, order="C")
     if value.dtype in (np.dtype(np.int64), np.dtype(np.int32)):
         return value.astype(np.int64)
     raise node.refuse(f"its constant {name!r} is {value.dtype}, expected float32, int64 or bool")

@@ -6,7 +6,7 @@ which tensor, stored in which order, is the node's output. Nobody else keeps boo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -157,10 +157,16 @@ class Emitter:
         *,
         version: int = 1,
         kind: Kind | None = None,
+        fields: Mapping[str, OptionValue] | None = None,
         **values: OptionValue,
     ) -> int:
-        """Add a TFLite operator with one output; returns that tensor (see ``TfliteWriter.operator``)."""
-        return self.ops(code, inputs, [shape], options, version=version, kind=kind, **values)[0]
+        """Add a TFLite operator with one output; returns that tensor.
+
+        Option fields are given by name or, where they are shared, as ``fields``; see
+        ``TfliteWriter.operator`` for the rest.
+        """
+        table = {**(fields or {}), **values}
+        return self._ops(code, inputs, [shape], options, version, kind, table)[0]
 
     def ops(
         self,
@@ -175,13 +181,9 @@ class Emitter:
     ) -> list[int]:
         """Add a TFLite operator with an output of each of ``shapes``; returns the tensors.
 
-        They are of ``kind``, or else of the last input's.
+        They are of ``kind``, or else of the first input's.
         """
-        element = kind.value if kind is not None else self.writer.kind(inputs[0])
-        name = f"{self.node.name}:{code.lower()}"
-        outputs = [self.writer.value(self._unique(name), shape, element) for shape in shapes]
-        self.writer.operator(code, inputs, outputs, options, version=version, **values)
-        return outputs
+        return self._ops(code, inputs, shapes, options, version, kind, values)
 
     def reshape(self, tensor: int, shape: Sequence[int]) -> int:
         """The elements of ``tensor`` in another stored shape."""
@@ -202,6 +204,22 @@ class Emitter:
         if known is None:
             known = self._moved[(tensor, permutation)] = self._move(tensor, permutation)
         return known
+
+    def _ops(
+        self,
+        code: str,
+        inputs: list[int],
+        shapes: Sequence[Sequence[int]],
+        options: str | None,
+        version: int,
+        kind: Kind | None,
+        fields: Mapping[str, OptionValue],
+    ) -> list[int]:
+        element = kind.value if kind is not None else self.writer.kind(inputs[0])
+        name = f"{self.node.name}:{code.lower()}"
+        outputs = [self.writer.value(self._unique(name), shape, element) for shape in shapes]
+        self.writer.operator(code, inputs, outputs, options, version=version, fields=fields)
+        return outputs
 
     def _move(self, tensor: int, permutation: tuple[int, ...]) -> int:
         shape = self.dims(tensor)

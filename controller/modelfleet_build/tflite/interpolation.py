@@ -90,7 +90,7 @@ def nearest(node: Node, rule: Rule, axis: Axis) -> Indices:
         chosen = np.ceil(place) if axis.scale < 1 else np.trunc(place)
     else:
         raise node.refuse(f"nearest_mode {rule.rounding!r} is unknown")
-    return np.clip(chosen, 0, axis.before - 1).astype(np.int64)
+    return np.asarray(np.clip(chosen, 0, axis.before - 1), np.int64)
 
 
 def tflite_nearest(convention: Convention, axis: Axis) -> Indices:
@@ -103,7 +103,7 @@ def tflite_nearest(convention: Convention, axis: Axis) -> Indices:
     offset = _HALF if half_pixel else np.float32(0)
     place = (np.arange(axis.after, dtype=np.float32) + offset) * scale
     chosen = np.floor(place + _HALF) if align_corners else np.floor(place)
-    return np.clip(chosen, 0, axis.before - 1).astype(np.int64)
+    return np.asarray(np.clip(chosen, 0, axis.before - 1), np.int64)
 
 
 def agrees_linear(rule: Rule, convention: Convention, axis: Axis) -> bool:

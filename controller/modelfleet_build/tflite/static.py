@@ -167,7 +167,7 @@ def _computed(static: StaticModel, node: onnx.NodeProto) -> dict[str, Array] | N
         known = static.types.get(node.input[0])
         if known is None or known.shape is None or min(known.shape, default=1) < 1:
             return None
-        feeds = {node.input[0]: np.broadcast_to(np.float32(0), known.shape)}
+        feeds: dict[str, Array] = {node.input[0]: np.broadcast_to(np.float32(0), known.shape)}
     elif any(name and name not in static.constants for name in _read(node)):
         return None
     else:

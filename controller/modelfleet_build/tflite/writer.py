@@ -1,4 +1,4 @@
-"""Writes a TFLite flatbuffer with the schema that ``ai-edge-litert`` ships. The only module that knows it.
+"""Writes a TFLite flatbuffer with the schema that ``ai-edge-litert`` ships, which none but this and `repack` know.
 
 Tensors, operators and options are given by their schema names; a name the schema does not have is a bug of
 the caller and raises ``ValueError`` at once. What no output depends on is left out of the file.
@@ -6,7 +6,7 @@ the caller and raises ``ValueError`` at once. What no output depends on is left 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -18,11 +18,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 SIGNATURE = "serving_default"
 _SCHEMA_VERSION = 3
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
 # The schema demands ``force_align: 16`` of constant data, which the generated Python code does not honour;
 # XNNPACK reads weights with aligned vector loads.
 _ALIGNMENT = 16
-_MAX_BYTES = 2**31 - 1
+MAX_BYTES = 2**31 - 1
 # Below this a float16 constant saves less than the operator that widens it costs.
 _MIN_HALF_ELEMENTS = 32
 
@@ -44,7 +44,7 @@ class Weights(Enum):
     FLOAT16 = "float16"
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the schema ships without types
+class AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the schema ships without types
     """A constant buffer whose data starts on a 16-byte boundary."""
 
     def __init__(self, array: Array) -> None:
@@ -57,7 +57,7 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the schema ships 
             builder.StartVector(1, size, _ALIGNMENT)
             head = builder.head - size
             builder.head = head
-            builder.Bytes[head : head + size] = memoryview(self.array.reshape(-1)).cast("B")
+            builder.Bytes[head : head + size] = self.array.reshape(-1).view(np.uint8).data
             builder.vectorNumElems = size
             offset = builder.EndVector()
         schema.BufferStart(builder)
@@ -81,7 +81,7 @@ class _Operator:
     inputs: list[int]
     outputs: list[int]
     options: str | None
-    values: dict[str, OptionValue]
+    fields: dict[str, OptionValue]
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class TfliteWriter:
         options: str | None = None,
         *,
         version: int = 1,
-        **values: OptionValue,
+        fields: Mapping[str, OptionValue] | None = None,
     ) -> None:
         """Add an operator.
 
@@ -134,15 +134,15 @@ class TfliteWriter:
             code: Name in the schema's ``BuiltinOperator``.
             inputs: Tensor indices, -1 for an optional one that is absent.
             outputs: Tensor indices.
-            options: Name of the options table, without which ``values`` must be empty.
+            options: Name of the options table, without which there are no ``fields``.
             version: Operator version that the used features need.
-            **values: Fields of the options table.
+            fields: Fields of the options table.
         """
         if getattr(schema.BuiltinOperator, code, None) is None:
             raise ValueError(f"the schema has no operator {code!r}")
-        if options is None and values:
-            raise ValueError(f"{code} was given values without an options table")
-        operator = _Operator(code, version, inputs, outputs, options, values)
+        if options is None and fields:
+            raise ValueError(f"{code} was given fields without an options table")
+        operator = _Operator(code, version, inputs, outputs, options, dict(fields or {}))
         self._operators.append(operator)
         self._producers.update(dict.fromkeys(outputs, operator))
 
@@ -189,11 +189,11 @@ class TfliteWriter:
         number = {index: position for position, index in enumerate(sorted(used))}
         constants = [self._tensors[index] for index in sorted(used) if self._tensors[index].data is not None]
         size = sum(item.data.nbytes for item in constants if item.data is not None)
-        if size >= _MAX_BYTES:
+        if size >= MAX_BYTES:
             raise ValueError(f"a flatbuffer holds at most 2 GiB, the constants alone take {size} bytes")
         model = self._model(operators, number, inputs, outputs)
         builder = flatbuffers.Builder(size + 65536 + 512 * (len(number) + len(operators)))
-        builder.Finish(model.Pack(builder), _IDENTIFIER)
+        builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output()), frozenset(used)
 
     def _add(self, tensor: _Tensor) -> int:
@@ -227,7 +227,7 @@ class TfliteWriter:
             packed.type = getattr(schema.TensorType, tensor.kind)
             packed.buffer = 0
             if tensor.data is not None:
-                buffers.append(_AlignedBuffer(tensor.data))
+                buffers.append(AlignedBuffer(tensor.data))
                 packed.buffer = len(buffers) - 1
             subgraph.tensors.append(packed)
         codes: dict[tuple[str, int], int] = {}
@@ -282,7 +282,7 @@ def _packed_operator(item: _Operator, number: dict[int, int], codes: dict[tuple[
     operator.outputs = [number[index] for index in item.outputs]
     if item.options is not None:
         table = getattr(schema, f"{item.options}T")()
-        for key, value in item.values.items():
+        for key, value in item.fields.items():
             if not hasattr(table, key):
                 raise ValueError(f"{item.options} has no field {key!r}")
             setattr(table, key, value)

@@ -52,7 +52,7 @@ def bias_of(emitter: Emitter, node: Node, filters: int) -> FloatArray:
 
 
 def window_options(node: Node, window: Window, kind: PaddingKind) -> dict[str, OptionValue]:
-    """The option fields that CONV_2D and DEPTHWISE_CONV_2D share."""
+    """Geometry and activation of ``node`` as option fields."""
     return {
         "padding": padding_code(kind.value),
         "strideH": window.stride[0],
@@ -85,8 +85,7 @@ def depthwise(
         shape,
         "DepthwiseConv2DOptions",
         version=2 if dilated else 1,
-        depthMultiplier=len(weights) // emitter.dims(source)[3],
-        **options,
+        fields={**options, "depthMultiplier": len(weights) // emitter.dims(source)[3]},
     )
 
 
@@ -108,5 +107,5 @@ def _conv_2d(
         shape,
         "Conv2DOptions",
         version=6 if grouped else 1,
-        **options,
+        fields=options,
     )

@@ -79,7 +79,7 @@ def _dilated(weights: FloatArray, window: Window) -> tuple[FloatArray, Window]:
         return weights, window
     wide = np.zeros((*weights.shape[:2], window.extent(0), window.extent(1)), np.float32)
     wide[:, :, :: window.dilation[0], :: window.dilation[1]] = weights
-    return wide, replace(window, kernel=(wide.shape[2], wide.shape[3]), dilation=(1, 1))
+    return wide, replace(window, kernel=(window.extent(0), window.extent(1)), dilation=(1, 1))
 
 
 def _one_group(
