@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 
 from modelfleet_build.arrays import read_calibration
 from modelfleet_build.facts import ModelFacts, float_contract, physical_tensor
-from modelfleet_build.optimizers.onnxruntime import simplified
 from modelfleet_build.port import ConversionTask, Converted, Recipe, Tell
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
@@ -20,7 +18,7 @@ from modelfleet_core.release.contract import DType, InputContract, Layout, Logic
 from modelfleet_core.release.manifest import Precision
 
 ENTRY = "model.tflite"
-_CONVERTER = {"converter": "onnx-to-tflite 1"}
+_CONVERTER = {"converter": "onnx-to-tflite 2"}
 _RECIPES = (
     Recipe("fp32", Precision.FP32, _CONVERTER),
     # Weights and activations: dynamic int8 is slower than fp32 and wrong on old interpreters.
@@ -71,22 +69,21 @@ def _float_model(task: ConversionTask) -> bytes:
 
     from modelfleet_build.tflite import Refused, convert
 
-    with tempfile.TemporaryDirectory(dir=task.folder.parent) as scratch:
-        try:
-            return convert(
-                onnx.load(str(task.model)), simplify=lambda model: simplified(model, Path(scratch))
-            ).data
-        except Refused as refused:
-            raise CallerError(
-                Code.OPERATOR_UNSUPPORTED,
-                f"{refused} (ONNX to TFLite)",
-                expected="operators that our ONNX to TFLite converter can express exactly",
-                todo="leave this class out, or replace the operator in the model",
-            ) from refused
+    try:
+        return convert(onnx.load(str(task.model))).data
+    except Refused as refused:
+        raise CallerError(
+            Code.OPERATOR_UNSUPPORTED,
+            f"{refused} (ONNX to TFLite)",
+            expected="operators that our ONNX to TFLite converter can express exactly",
+            todo="leave this class out, or replace the operator in the model",
+        ) from refused
 
 
 def _quantised(data: bytes, samples: Any, facts: ModelFacts) -> bytes:
     from ai_edge_quantizer import quantizer, recipe
+
+    from modelfleet_build.tflite import with_inline_constants
 
     tensor = facts.inputs[0]
     images = samples.transpose(0, 2, 3, 1) if tensor.layout is Layout.NCHW else samples
@@ -98,7 +95,7 @@ def _quantised(data: bytes, samples: Any, facts: ModelFacts) -> bytes:
         result = tool.quantize(tool.calibrate({"serving_default": rows}))
         if result.quantized_model is None:
             raise ValueError("it returned no model")
-        return bytes(result.quantized_model)
+        return with_inline_constants(bytes(result.quantized_model))
     except Exception as error:  # the library raises whatever its parts raise
         raise _failed(f"{type(error).__name__}: {str(error)[:300]}") from error
 
