@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,7 +54,8 @@ def _release(folder: Path, task: Task, blind: bool) -> dict[str, ModelRef]:
     folder.mkdir()
     fields = ("boxes", "classes") if task is Task.DETECTION else ("masks",)
     for name, rows in (("validation", slice(0, 12)), ("golden", slice(12, 12 + _GOLDEN))):
-        np.savez(folder / f"{name}.npz", **{key: scenes()[key][rows] for key in ("images", *fields)})
+        arrays: dict[str, Any] = {key: scenes()[key][rows] for key in ("images", *fields)}
+        np.savez(folder / f"{name}.npz", **arrays)
     source = DETECTOR if task is Task.DETECTION else SEGMENTER
     if blind:
         onnx.save(_blinded(onnx.load(source)), folder / "blind.onnx")
