@@ -26,7 +26,8 @@ def scene_request(folder: Path, task: Task) -> BuildRequest:
     files: dict[str, Path] = {}
     for name, rows in SPLITS.items():
         files[name] = folder / f"{name}.npz"
-        np.savez(files[name], **{key: scenes()[key][rows] for key in ("images", *fields)})
+        arrays: dict[str, Any] = {key: scenes()[key][rows] for key in ("images", *fields)}
+        np.savez(files[name], **arrays)
     return BuildRequest(
         model=DETECTOR if task is Task.DETECTION else SEGMENTER,
         name="scenes" if task is Task.DETECTION else "masks",
@@ -36,7 +37,9 @@ def scene_request(folder: Path, task: Task) -> BuildRequest:
         task=task,
         max_drop_points=6.0,
         limits=QUICK,
-        **files,
+        validation=files["validation"],
+        golden=files["golden"],
+        calibration=files["calibration"],
     )
 
 
@@ -63,7 +66,9 @@ def number_request(folder: Path, task: Task) -> BuildRequest:
         task=task,
         max_drop_points=6.0,
         limits=QUICK,
-        **files,
+        validation=files["validation"],
+        golden=files["golden"],
+        calibration=files["calibration"],
     )
 
 
@@ -85,7 +90,7 @@ def _network() -> onnx.ModelProto:
         "g": weights(12, flat, seed=3) * np.float32(0.2),
         "h": weights(5, flat, seed=4) * np.float32(0.01),
     }
-    shapes = [["N", 12], ["N", 5]]
+    shapes: list[list[int | str]] = [["N", 12], ["N", 5]]
     return model(nodes, ["N", 1, _SIDE, _SIDE], constants, outputs=["y", "z"], output_shapes=shapes)
 
 
@@ -96,7 +101,7 @@ def _images(count: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     centre = random.uniform(3, 13, (count, 2, 1, 1))
     blob = np.exp(-((down - centre[:, 0]) ** 2 + (right - centre[:, 1]) ** 2) / 12)
     pixels = blob * random.uniform(80, 230, (count, 1, 1)) + random.uniform(0, 25, (count, _SIDE, _SIDE))
-    return pixels[:, None].astype(np.uint8)
+    return np.asarray(pixels[:, None], np.uint8)
 
 
 def _answers(

@@ -74,11 +74,11 @@ def test_every_class_gets_float_and_int8_with_believable_numbers(
     assert made.result.exit_code == 0
     assert read_report(made.request.output) == report
     assert made.manifest == made.result.manifest
-    for variant in (v for c in report.classes for v in c.variants if not v.accepted):
+    for lost in (v for c in report.classes for v in c.variants if not v.accepted):
         # The small network of random weights does not survive every int8 converter; that is told.
-        assert (task, variant.precision) == (Task.REGRESSION, Precision.INT8)
-        assert variant.code == Code.BUDGET_EXCEEDED.value
-        assert "points of 1-nrmse" in variant.reason
+        assert (task, lost.precision) == (Task.REGRESSION, Precision.INT8)
+        assert lost.code == Code.BUDGET_EXCEEDED.value
+        assert "points of 1-nrmse" in lost.reason
     metric, least, golden_least = {
         Task.DETECTION: ("map50", 0.85, 0.85),
         Task.SEGMENTATION: ("miou", 0.3, 0.55),

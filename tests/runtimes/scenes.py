@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 
-from modelfleet_core.release.contract import BATCH, Layout, LogicalTensor
+from modelfleet_build.tflite import convert
+from modelfleet_core.release.contract import (
+    BATCH,
+    DType,
+    InputContract,
+    Layout,
+    LogicalTensor,
+    PhysicalTensor,
+    TensorBinding,
+)
 from modelfleet_core.release.manifest import Decoder
 from modelfleet_runtimes.binding import FloatArray
 
@@ -49,3 +60,29 @@ def answers(model: Path, count: int) -> dict[str, FloatArray]:
         name: np.asarray(value, np.float32)
         for name, value in zip(names, network.run(names, {"image": inputs(count)}), strict=True)
     }
+
+
+def write_variant(folder: Path, model: Path, runtime: str) -> tuple[str, InputContract]:
+    """Lay the detector or the segmenter out for a runtime, float32; entry and contract."""
+    outputs = HEADS if model == DETECTOR else (LOGITS,)
+    if runtime == "onnxruntime":
+        shutil.copyfile(model, folder / "model.onnx")
+        return "model.onnx", _contract(outputs, Layout.NCHW, BATCH)
+    if runtime == "litert":
+        (folder / "model.tflite").write_bytes(convert(onnx.load(model)).data)
+        return "model.tflite", _contract(outputs, Layout.NHWC, 1)
+    import openvino
+
+    network = openvino.Core().read_model(str(model))
+    network.reshape([1, 1, 96, 96])
+    openvino.save_model(network, str(folder / "model.xml"), compress_to_fp16=False)
+    return "model.xml", _contract(outputs, Layout.NCHW, 1)
+
+
+def _contract(outputs: tuple[LogicalTensor, ...], layout: Layout, batch: int) -> InputContract:
+    def bound(logical: LogicalTensor) -> TensorBinding:
+        _, channels, high, wide = logical.shape
+        sizes = (channels, high, wide) if layout is Layout.NCHW else (high, wide, channels)
+        return TensorBinding(logical, PhysicalTensor(logical.name, DType.FLOAT32, layout, (batch, *sizes)))
+
+    return InputContract((bound(IMAGE),), tuple(bound(item) for item in outputs))

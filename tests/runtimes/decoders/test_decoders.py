@@ -129,8 +129,8 @@ def test_finished_boxes_are_sorted_clipped_and_rid_of_padding() -> None:
 def test_every_way_to_spell_a_box(form: str, values: list[float]) -> None:
     given_box = np.asarray([values], np.float32)
     assert to_pixels(given_box, form, "pixels", (200, 100)).tolist() == [[20, 10, 60, 30]]
-    wide = [200, 100] if form != "yxyx" else [100, 200]
-    shares = given_box / np.asarray([*wide, *wide], np.float32)
+    wide = (200, 100) if form != "yxyx" else (100, 200)
+    shares = (given_box / np.asarray([*wide, *wide], np.float32)).astype(np.float32)
     np.testing.assert_allclose(to_pixels(shares, form, "image", (200, 100)), [[20, 10, 60, 30]], rtol=1e-6)
 
 
