@@ -70,6 +70,8 @@ class Code(Enum):
     COVERAGE_TOO_LOW = "MF-1444"
     BUILD_REPORT_UNREADABLE = "MF-1450"
     BUILD_NOT_WRITTEN = "MF-1451"
+    KEEP_FLOAT_UNKNOWN = "MF-1461"
+    CALIBRATION_TOO_FEW = "MF-1462"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -204,6 +206,7 @@ class Code(Enum):
     CONTROL_PROTOCOL = "MF-4037"
     VARIANT_INCOMPLETE = "MF-4038"
     RUNTIME_OPTION = "MF-4050"
+    ACCELERATOR_ABSENT = "MF-4051"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -366,6 +369,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.COVERAGE_TOO_LOW: CodeInfo("The accelerator runs too little of a variant"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
     Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
+    Code.KEEP_FLOAT_UNKNOWN: CodeInfo("An operator that shall stay in float is not in the model"),
+    Code.CALIBRATION_TOO_FEW: CodeInfo("There are too few calibration samples to hold some back"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
@@ -426,6 +431,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.FRAME_INVALID: CodeInfo("A message between processes is malformed"),
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.RUNTIME_OPTION: CodeInfo("A runtime does not know an option of the variant"),
+    Code.ACCELERATOR_ABSENT: CodeInfo("The accelerator that a variant names is not there"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

@@ -11,7 +11,7 @@ of its readers or its writer is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from modelfleet_build.arrays import read_inputs
 from modelfleet_build.child.jobs import Sensitivities, Sensitivity, SensitivityJob
-from modelfleet_build.optimizers.onnxruntime import prepare, reader
+from modelfleet_build.optimizers.onnxruntime import prepare, write_qdq
+from modelfleet_build.optimizers.onnxruntime_ranges import Range, ranges
 from modelfleet_build.port import Tell
 from modelfleet_build.quality import relative_error
 from modelfleet_core.clock import Clock
@@ -32,6 +33,7 @@ FloatArray = npt.NDArray[np.float32]
 # Operators that quantizers fold into the one before: value and folded value are one.
 _FOLLOWERS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Sigmoid", "BatchNormalization"})
 _TELL_EVERY_S = 5.0
+_SETTINGS = {"activations": "uint8", "weights": "int8 per channel"}
 
 
 def sensitivities(job: SensitivityJob, clock: Clock, tell: Tell) -> Sensitivities:
@@ -43,13 +45,14 @@ def sensitivities(job: SensitivityJob, clock: Clock, tell: Tell) -> Sensitivitie
     import onnx
 
     folder = Path(job.folder)
-    prepared, ranges = folder / "prepared.onnx", folder / "ranges.json"
-    calibration, tuning = read_inputs(Path(job.calibration)), read_inputs(Path(job.tuning))
+    prepared = folder / "prepared.onnx"
+    tuning = read_inputs(Path(job.tuning))
     deadline = clock.monotonic() + job.seconds
     try:
         prepare(Path(job.model), prepared)
         expected = _answers(prepared, tuning)
-        baseline = _error(_answers(_quantised(prepared, ranges, calibration, ()), tuning), expected)
+        found = ranges(prepared, read_inputs(Path(job.calibration)), "minmax", 100)
+        baseline = _error(_answers(_quantised(prepared, found, ()), tuning), expected)
     except Exception as error:  # the quantizer raises whatever its parts raise
         raise WorldError(
             Code.CONVERSION_FAILED,
@@ -58,7 +61,7 @@ def sensitivities(job: SensitivityJob, clock: Clock, tell: Tell) -> Sensitivitie
             todo="build without accuracy control (`--tuning 0s`), or report the model",
         ) from error
     groups = list(groups_of(onnx.load(str(prepared))))
-    found: list[Sensitivity] = []
+    measured: list[Sensitivity] = []
     told = clock.monotonic()
     for value, nodes in groups:
         now = clock.monotonic()
@@ -66,13 +69,13 @@ def sensitivities(job: SensitivityJob, clock: Clock, tell: Tell) -> Sensitivitie
             break
         if now - told >= _TELL_EVERY_S:
             told = now
-            tell(f"{len(found)} of {len(groups)} values measured")
+            tell(f"{len(measured)} of {len(groups)} values measured")
         try:
-            answers = _answers(_quantised(prepared, ranges, calibration, nodes), tuning)
+            answers = _answers(_quantised(prepared, found, nodes), tuning)
         except Exception:  # an exclusion that the quantizer cannot do is no candidate
             continue
-        found.append(Sensitivity(value, nodes, _error(answers, expected)))
-    return Sensitivities(baseline, tuple(sorted(found, key=lambda item: item.error)), len(groups))
+        measured.append(Sensitivity(value, nodes, _error(answers, expected)))
+    return Sensitivities(baseline, tuple(sorted(measured, key=lambda item: item.error)), len(groups))
 
 
 def groups_of(model: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -103,23 +106,10 @@ def groups_of(model: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield value, tuple(sorted(nodes))
 
 
-def _quantised(prepared: Path, ranges: Path, calibration: FloatArray, keep: Iterable[str]) -> Path:
-    """The int8 form with some operators left in float; ranges are found once and read again."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
+def _quantised(prepared: Path, found: Mapping[str, Range], keep: Sequence[str]) -> Path:
+    """The int8 form with some operators left in float."""
     target = prepared.with_name("quantized.onnx")
-    quantize_static(
-        str(prepared),
-        str(target),
-        reader(prepared, calibration),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        nodes_to_exclude=list(keep),
-        calibrate_method=CalibrationMethod.MinMax,
-        calibration_cache_path=str(ranges),
-    )
+    write_qdq(prepared, target, found, _SETTINGS, keep)
     return target
 
 
