@@ -69,6 +69,8 @@ class Code(Enum):
     COVERAGE_TOO_LOW = "MF-1444"
     BUILD_REPORT_UNREADABLE = "MF-1450"
     BUILD_NOT_WRITTEN = "MF-1451"
+    KEEP_FLOAT_UNKNOWN = "MF-1465"
+    HEADER_NOT_POSSIBLE = "MF-1466"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -200,6 +202,8 @@ class Code(Enum):
     CONTROL_PROTOCOL = "MF-4037"
     VARIANT_INCOMPLETE = "MF-4038"
     RUNTIME_OPTION = "MF-4050"
+    DELEGATE_MISSING = "MF-4057"
+    VARIANT_GARBAGE = "MF-4058"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -361,6 +365,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.COVERAGE_TOO_LOW: CodeInfo("The accelerator runs too little of a variant"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
     Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
+    Code.KEEP_FLOAT_UNKNOWN: CodeInfo("A node that shall stay in float is not in the model"),
+    Code.HEADER_NOT_POSSIBLE: CodeInfo("A variant cannot be written as a C header"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
@@ -418,6 +424,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.FRAME_INVALID: CodeInfo("A message between processes is malformed"),
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.RUNTIME_OPTION: CodeInfo("A runtime does not know an option of the variant"),
+    Code.DELEGATE_MISSING: CodeInfo("The delegate of an accelerator cannot be loaded"),
+    Code.VARIANT_GARBAGE: CodeInfo("A runtime would answer the variant with garbage"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),
