@@ -29,6 +29,7 @@ def model(
     output_shapes: Sequence[Sequence[int | str] | None] | None = None,
     opset: int = OPSET,
     dtype: int = TensorProto.FLOAT,
+    output_dtype: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:
     """A model with the input `x`; the shapes of its outputs are inferred unless given."""
     wanted = output_shapes or [None] * len(outputs)
@@ -37,7 +38,7 @@ def model(
         "test",
         [helper.make_tensor_value_info("x", dtype, list(shape))],
         [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, list(size) if size is not None else None)
+            helper.make_tensor_value_info(name, output_dtype, list(size) if size is not None else None)
             for name, size in zip(outputs, wanted, strict=True)
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],

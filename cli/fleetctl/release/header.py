@@ -1,5 +1,4 @@
-"""`fleetctl release export-header`: a variant of a release folder as a C header, checked before it is
-written."""
+"""`fleetctl release export-header`: a variant as a C header, checked before it is written."""
 
 from __future__ import annotations
 

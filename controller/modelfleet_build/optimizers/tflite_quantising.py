@@ -13,9 +13,7 @@ answer with garbage, ADR 0004):
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,6 @@ import numpy.typing as npt
 from modelfleet_build.arrays import read_calibration
 from modelfleet_build.facts import ModelFacts, physical_tensor
 from modelfleet_build.optimizers.keep_float import check_kept, kept_tensors
-from modelfleet_build.optimizers.onnxruntime import simplified
 from modelfleet_build.port import ConversionTask, Recipe, Tell
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError, WorldError
@@ -36,7 +33,7 @@ from modelfleet_runtimes.tflite_file import FileTensor, TfliteFile, read_tflite
 ENTRY = "model.tflite"
 PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "flatbuffers", "onnx")
 
-_CONVERTER = {"converter": "onnx-to-tflite 1"}
+_CONVERTER = {"converter": "onnx-to-tflite 2"}
 _STATIC = {**_CONVERTER, "quantizer": "static_wi8_ai8", "weights": "minmax", "ranges": "minmax"}
 FP32 = Recipe("fp32", Precision.FP32, _CONVERTER)
 FP16 = Recipe("fp16", Precision.FP16, {**_CONVERTER, "quantizer": "float_casting"})
@@ -122,22 +119,21 @@ def _float_model(task: ConversionTask) -> bytes:
 
     from modelfleet_build.tflite import Refused, convert
 
-    with tempfile.TemporaryDirectory(dir=task.folder.parent) as scratch:
-        try:
-            return convert(
-                onnx.load(str(task.model)), simplify=lambda model: simplified(model, Path(scratch))
-            ).data
-        except Refused as refused:
-            raise CallerError(
-                Code.OPERATOR_UNSUPPORTED,
-                f"{refused} (ONNX to TFLite)",
-                expected="operators that our ONNX to TFLite converter can express exactly",
-                todo="leave this class out, or replace the operator in the model",
-            ) from refused
+    try:
+        return convert(onnx.load(str(task.model))).data
+    except Refused as refused:
+        raise CallerError(
+            Code.OPERATOR_UNSUPPORTED,
+            f"{refused} (ONNX to TFLite)",
+            expected="operators that our ONNX to TFLite converter can express exactly",
+            todo="leave this class out, or replace the operator in the model",
+        ) from refused
 
 
 def _quantised(data: bytes, task: ConversionTask, tell: Tell) -> bytes:
     from ai_edge_quantizer import quantizer
+
+    from modelfleet_build.tflite import with_inline_constants
 
     kept = kept_tensors(task.model, task.recipe.keep_float, read_tflite(data))
     try:
@@ -149,7 +145,7 @@ def _quantised(data: bytes, task: ConversionTask, tell: Tell) -> bytes:
         result = tool.quantize(ranges, enable_progress_report=False).quantized_model
         if result is None:
             raise ValueError("it returned no model")
-        made = bytes(result)
+        made = with_inline_constants(bytes(result))
     except ModelfleetError:
         raise
     except Exception as error:  # the library raises whatever its parts raise

@@ -1,19 +1,34 @@
-"""ONNX model -> TFLite float32 model, exactly or not at all."""
+"""ONNX model -> TFLite float model, exactly or not at all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
 
-from modelfleet_build.tflite.canonicalise import Simplify, canonicalise
+from modelfleet_build.tflite.canonicalise import canonicalise
 from modelfleet_build.tflite.emitter import Emitter
 from modelfleet_build.tflite.fusion import fuse
 from modelfleet_build.tflite.graph import Graph, Refused, Shape
+from modelfleet_build.tflite.layout import Order
 from modelfleet_build.tflite.ops import FUSABLE, OPERATORS
-from modelfleet_build.tflite.writer import TfliteWriter
+from modelfleet_build.tflite.writer import TfliteWriter, Weights
 
-DESCRIPTION = "modelfleet onnx-to-tflite 1"
+VERSION = "onnx-to-tflite 2"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an ONNX value is in the TFLite file.
+
+    Attributes:
+        tensor: Name of the tensor.
+        order: Stored axis ``i`` holds the logical axis ``order[i]``; NHWC is (0, 2, 3, 1).
+    """
+
+    tensor: str
+    order: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,42 +39,57 @@ class TfliteModel:
         data: The flatbuffer.
         inputs: Name and logical (NCHW) shape of each input; a rank-4 input is stored NHWC.
         outputs: The same of each output.
+        values: Where each ONNX value that the file still computes is, inputs and outputs included. What was
+            fused or folded away is not there; an operator with a fused activation is there under the name
+            of the activation's output.
     """
 
     data: bytes
     inputs: tuple[tuple[str, Shape], ...]
     outputs: tuple[tuple[str, Shape], ...]
+    values: Mapping[str, Place]
 
 
-def convert(model: onnx.ModelProto, simplify: Simplify | None = None) -> TfliteModel:
+def convert(model: onnx.ModelProto, *, weights: Weights = Weights.FLOAT32) -> TfliteModel:
     """Convert ``model`` with batch 1.
 
     Args:
         model: A checked float32 ONNX model whose data is inside the file.
-        simplify: See `canonicalise`.
+        weights: How constants are stored; activations are float32 either way.
 
     Returns:
-        The model with one signature ``serving_default`` whose tensors have the ONNX names. Every tensor of
-        rank 4 is stored NHWC, every other as in the ONNX model.
+        The model with one signature ``serving_default`` whose tensors have the ONNX names. Inputs and
+        outputs of rank 4 are stored NHWC, all others as in the ONNX model. The same model gives the same
+        bytes.
 
     Raises:
         Refused: Some node cannot be expressed exactly; it is named.
     """
-    graph = canonicalise(model, simplify)
+    graph = canonicalise(model)
     unsupported = unsupported_nodes(graph)
     if unsupported:
         raise unsupported[0]
     graph = fuse(graph, FUSABLE)
-    writer = TfliteWriter(DESCRIPTION)
-    emitter = Emitter(graph, writer)
-    inputs = [(name, emitter.value(name)) for name in graph.inputs]
+    emitter = Emitter(graph, TfliteWriter(VERSION, weights))
+    inputs = [(name, emitter.input(name)) for name in graph.inputs]
     for node in graph.nodes:
+        emitter.node = node
         OPERATORS[node.op].emit(emitter, node)
-    outputs = [(name, emitter.value(name)) for name in graph.outputs]
+    taken = {tensor for _, tensor in inputs}
+    outputs: list[tuple[str, int]] = []
+    for name in graph.outputs:
+        outputs.append((name, emitter.output(name, taken)))
+        taken.add(outputs[-1][1])
+    data, present = emitter.writer.finish(inputs, outputs)
     return TfliteModel(
-        writer.finish(inputs, outputs),
+        data,
         tuple((name, graph.shape(name)) for name in graph.inputs),
         tuple((name, graph.shape(name)) for name in graph.outputs),
+        {
+            name: Place(emitter.writer.name(place.tensor), place.order)
+            for name, place in emitter.stored.items()
+            if place.tensor in present
+        },
     )
 
 

@@ -1,15 +1,39 @@
-"""What an operator's emit function works with: values by ONNX name, stored layout, TFLite operators out."""
+"""What an operator's emit function works with: values by ONNX name in any order, TFLite operators out.
+
+A function reads tensors with `Emitter.get`, makes new ones with `Emitter.op`, and says with `Emitter.define`
+which tensor, stored in which order, is the node's output. Nobody else keeps books on names and layouts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from modelfleet_build.tflite.graph import Activation, FloatArray, Graph, Node, Shape
-from modelfleet_build.tflite.layout import NHWC, is_order_free, stored_constant, stored_order, stored_shape
+from modelfleet_build.tflite.graph import Activation, FloatArray, Graph, Kind, Node, Refused, Shape
+from modelfleet_build.tflite.layout import (
+    Order,
+    contract_order,
+    natural,
+    stored,
+    without_unit_axes,
+)
 from modelfleet_build.tflite.writer import OptionValue, TfliteWriter, activation_code
+
+# What LiteRT's TRANSPOSE takes, after axes that stay together were merged.
+_MAX_TRANSPOSE_RANK = 6
+# Above this rank kernels and NPU compilers thin out; shapes are merged where they can be.
+MAX_RANK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a value is: a tensor's index, and which logical axis each of its axes holds."""
+
+    tensor: int
+    order: Order
 
 
 @dataclass(slots=True)
@@ -18,30 +42,79 @@ class Emitter:
 
     graph: Graph
     writer: TfliteWriter
-    _indices: dict[str, int] = field(default_factory=dict)
-    _logical: dict[str, int] = field(default_factory=dict)
+    node: Node = field(default_factory=lambda: Node("graph", "graph", (), ()))
+    stored: dict[str, Stored] = field(default_factory=dict)
+    # Images flattened into one row that only constant products read; see ``ops.dense``.
+    flattened: set[str] = field(default_factory=set)
+    _moved: dict[tuple[int, Order], int] = field(default_factory=dict)
+    _named: set[int] = field(default_factory=set)
     _serial: int = 0
 
-    def value(self, name: str) -> int:
-        """Index of the tensor of an ONNX value, added at its first use."""
-        known = self._indices.get(name)
-        if known is None:
-            known = self.writer.value(name, stored_shape(self.graph.shape(name)))
-            self._indices[name] = known
-        return known
+    # values
 
-    def operand(self, node: Node, position: int, rank: int) -> int:
-        """Index of an input that may be a value or a constant, broadcast against ``rank``."""
-        name = node.inputs[position]
-        if name not in self.graph.constants:
-            shape = self.graph.shape(name)
-            if len(shape) != rank and rank == 4 and len(shape) > 1:
-                raise node.refuse(f"broadcasting {list(shape)} against rank {rank} cannot be converted")
-            if len(shape) == 1 and rank == 4:
-                # The last logical axis of an NCHW tensor is the width, not the stored last axis.
-                raise node.refuse("broadcasting a vector over the width of an image cannot be converted")
-            return self.value(name)
-        return self.constant(f"{node.name}:{name}", stored_constant(self.floats(node, position), rank))
+    def input(self, name: str) -> int:
+        """Add an input of the model."""
+        shape = self.graph.shape(name)
+        order = contract_order(len(shape))
+        tensor = self.writer.value(name, stored(shape, order), self.graph.kind(name).value)
+        self._named.add(tensor)
+        self.stored[name] = Stored(tensor, order)
+        return tensor
+
+    def output(self, name: str, taken: set[int]) -> int:
+        """The tensor of an output of the model in contract order; it is none of ``taken``."""
+        if name not in self.stored:
+            raise Refused(name, "graph output", "it does not depend on any input")
+        order = contract_order(len(self.graph.shape(name)))
+        tensor = self.get(name, order)
+        if tensor in taken or self.writer.data(tensor) is not None:
+            tensor = self._reshape(tensor, self.dims(tensor))
+        if self.writer.name(tensor) != name:
+            former = self.stored[name].tensor
+            if self.writer.name(former) == name:
+                self.writer.rename(former, self._unique(name))
+            self.writer.rename(tensor, name)
+        self.stored[name] = Stored(tensor, order)
+        return tensor
+
+    def rank(self, name: str) -> int:
+        """Rank of a value or constant."""
+        return len(self.graph.shape(name))
+
+    def order(self, name: str) -> Order:
+        """How a value is stored; a constant is in its natural order."""
+        return self.stored[name].order if name in self.stored else natural(self.rank(name))
+
+    def is_constant(self, name: str) -> bool:
+        """Whether ``name`` is a constant of the model."""
+        return name in self.graph.constants
+
+    def get(self, name: str, order: Order | None = None) -> int:
+        """The tensor of a value or constant, in ``order`` where one is given, else as it is stored."""
+        if name in self.graph.constants:
+            data = self.graph.constants[name]
+            return self.constant(name, data.transpose(order) if order is not None else data)
+        place = self.stored[name]
+        if order is None or order == place.order:
+            return place.tensor
+        return self.move(place.tensor, tuple(place.order.index(axis) for axis in order))
+
+    def define(self, name: str, tensor: int, order: Order) -> None:
+        """Make ``tensor``, stored in ``order``, the value ``name``."""
+        shape = stored(self.graph.shape(name), order)
+        if self.dims(tensor) != shape:
+            raise ValueError(f"{self.node.op} {self.node.name!r}: {self.dims(tensor)} is not {shape}")
+        if tensor not in self._named and self.writer.data(tensor) is None:
+            self.writer.rename(tensor, name)
+            self._named.add(tensor)
+        self.stored[name] = Stored(tensor, order)
+
+    def operand(self, name: str, rank: int, order: Order) -> int:
+        """An input that is broadcast against a result of ``rank`` stored in ``order``."""
+        missing = rank - self.rank(name)
+        inner = tuple(axis - missing for axis in order if axis >= missing)
+        shape = (*(1,) * missing, *self.graph.shape(name))
+        return self.reshape(self.get(name, inner), stored(shape, order))
 
     def floats(self, node: Node, position: int) -> FloatArray:
         """A float32 constant input, in logical layout."""
@@ -57,70 +130,118 @@ class Emitter:
             raise node.refuse(f"its input {position} must be an integer constant of the model")
         return tuple(int(item) for item in constant.reshape(-1))
 
-    def constant(self, name: str, data: npt.NDArray[np.float32] | npt.NDArray[np.int32]) -> int:
-        """Add a constant in stored layout."""
+    # tensors
+
+    def dims(self, tensor: int) -> Shape:
+        """Stored shape of a tensor."""
+        return self.writer.shape(tensor)
+
+    def constant(self, name: str, data: npt.NDArray[np.generic]) -> int:
+        """Add a constant as stored."""
         return self.writer.constant(self._unique(name), data)
 
-    def int32(self, name: str, data: list[int] | list[list[int]]) -> int:
+    def floats_like(self, tensor: int, value: float) -> int:
+        """A constant of one element, to be broadcast against ``tensor``."""
+        return self.constant("number", np.full((1,) * min(1, len(self.dims(tensor))), value, np.float32))
+
+    def int32(self, purpose: str, data: Sequence[int] | Sequence[Sequence[int]]) -> int:
         """Add an int32 constant such as a shape, a permutation or paddings."""
-        return self.constant(name, np.asarray(data, np.int32))
+        return self.constant(f"{self.node.name}:{purpose}", np.asarray(data, np.int32))
 
-    def temporary(self, node: Node, purpose: str, shape: Shape) -> int:
-        """Add an intermediate tensor of the stored ``shape``."""
-        return self.writer.value(self._unique(f"{node.name}:{purpose}"), shape)
-
-    def emit(
+    def op(
         self,
         code: str,
         inputs: list[int],
-        outputs: list[int],
+        shape: Sequence[int],
         options: str | None = None,
         *,
         version: int = 1,
+        kind: Kind | None = None,
+        fields: Mapping[str, OptionValue] | None = None,
         **values: OptionValue,
-    ) -> None:
-        """Add one TFLite operator (see ``TfliteWriter.operator``)."""
-        self.writer.operator(code, inputs, outputs, options, version=version, **values)
+    ) -> int:
+        """Add a TFLite operator with one output; returns that tensor.
 
-    def as_logical(self, name: str, node: Node) -> int:
-        """Index of a tensor that holds the value in its logical axis order."""
-        shape = self.graph.shape(name)
-        if len(shape) != 4:
-            return self.value(name)
-        known = self._logical.get(name)
+        Option fields are given by name or, where they are shared, as ``fields``; see
+        ``TfliteWriter.operator`` for the rest.
+        """
+        table = {**(fields or {}), **values}
+        return self._ops(code, inputs, [shape], options, version, kind, table)[0]
+
+    def ops(
+        self,
+        code: str,
+        inputs: list[int],
+        shapes: Sequence[Sequence[int]],
+        options: str | None = None,
+        *,
+        version: int = 1,
+        kind: Kind | None = None,
+        **values: OptionValue,
+    ) -> list[int]:
+        """Add a TFLite operator with an output of each of ``shapes``; returns the tensors.
+
+        They are of ``kind``, or else of the first input's.
+        """
+        return self._ops(code, inputs, shapes, options, version, kind, values)
+
+    def reshape(self, tensor: int, shape: Sequence[int]) -> int:
+        """The elements of ``tensor`` in another stored shape."""
+        wanted = tuple(int(item) for item in shape)
+        if self.dims(tensor) == wanted:
+            return tensor
+        data = self.writer.data(tensor)
+        if data is not None:
+            return self.constant(self.writer.name(tensor), data.reshape(wanted))
+        source = self.writer.reshaped_from(tensor)
+        if source is not None:
+            return self.reshape(source, wanted)
+        return self._reshape(tensor, wanted)
+
+    def move(self, tensor: int, permutation: tuple[int, ...]) -> int:
+        """``tensor`` with its stored axes permuted, as cheaply as can be; done once for all readers."""
+        known = self._moved.get((tensor, permutation))
         if known is None:
-            known = self.temporary(node, "logical", shape)
-            if is_order_free(shape):
-                self.reshape(self.value(name), known, shape)
-            else:
-                permutation = [NHWC.index(axis) for axis in range(4)]
-                self.transpose(node, self.value(name), known, permutation)
-            self._logical[name] = known
+            known = self._moved[(tensor, permutation)] = self._move(tensor, permutation)
         return known
 
-    def from_logical(self, node: Node, source: int, name: str) -> None:
-        """Store the tensor ``source``, in logical order, as the value ``name``."""
-        shape = self.graph.shape(name)
-        if is_order_free(shape):
-            self.reshape(source, self.value(name), stored_shape(shape))
-        else:
-            self.transpose(node, source, self.value(name), list(stored_order(len(shape))))
+    def _ops(
+        self,
+        code: str,
+        inputs: list[int],
+        shapes: Sequence[Sequence[int]],
+        options: str | None,
+        version: int,
+        kind: Kind | None,
+        fields: Mapping[str, OptionValue],
+    ) -> list[int]:
+        element = kind.value if kind is not None else self.writer.kind(inputs[0])
+        name = f"{self.node.name}:{code.lower()}"
+        outputs = [self.writer.value(self._unique(name), shape, element) for shape in shapes]
+        self.writer.operator(code, inputs, outputs, options, version=version, fields=fields)
+        return outputs
 
-    def reshape(self, source: int, target: int, shape: Shape) -> None:
-        """Emit a RESHAPE to the stored ``shape``."""
-        new_shape = [int(item) for item in shape]
-        self.emit(
-            "RESHAPE",
-            [source, self.int32("shape", new_shape)],
-            [target],
-            "ReshapeOptions",
-            newShape=new_shape,
-        )
+    def _move(self, tensor: int, permutation: tuple[int, ...]) -> int:
+        shape = self.dims(tensor)
+        target = tuple(shape[axis] for axis in permutation)
+        moving = without_unit_axes(shape, permutation)
+        if list(moving) == sorted(moving):
+            return self.reshape(tensor, target)
+        if len(shape) <= MAX_RANK:
+            return self._transpose(tensor, permutation)
+        merged, order = _merged(shape, permutation)
+        if len(merged) > _MAX_TRANSPOSE_RANK:
+            raise self.node.refuse(f"a transpose of rank {len(merged)} cannot be converted")
+        return self.reshape(self._transpose(self.reshape(tensor, merged), order), target)
 
-    def transpose(self, node: Node, source: int, target: int, permutation: list[int]) -> None:
-        """Emit a TRANSPOSE of stored axes."""
-        order = self.int32(f"{node.name}:permutation", permutation)
-        self.emit("TRANSPOSE", [source, order], [target], "TransposeOptions")
+    def _transpose(self, tensor: int, permutation: tuple[int, ...]) -> int:
+        shape = [self.dims(tensor)[axis] for axis in permutation]
+        order = self.int32("permutation", permutation)
+        return self.op("TRANSPOSE", [tensor, order], shape, "TransposeOptions")
+
+    def _reshape(self, tensor: int, shape: Shape) -> int:
+        inputs = [tensor, self.int32("shape", shape)]
+        return self.op("RESHAPE", inputs, shape, "ReshapeOptions", newShape=list(shape))
 
     def _unique(self, name: str) -> str:
         self._serial += 1
@@ -130,3 +251,18 @@ class Emitter:
 def fused(activation: Activation) -> int:
     """Schema number of a fused activation."""
     return activation_code(activation.value)
+
+
+def _merged(shape: Shape, permutation: tuple[int, ...]) -> tuple[Shape, tuple[int, ...]]:
+    """The same permutation without unit axes and with axes merged that stay neighbours."""
+    groups: list[list[int]] = []
+    for axis in without_unit_axes(shape, permutation):
+        # A unit axis between two others does not part them.
+        behind = bool(groups) and axis > groups[-1][-1]
+        if behind and all(shape[between] == 1 for between in range(groups[-1][-1] + 1, axis)):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    by_source = sorted(groups)
+    sizes = tuple(int(np.prod([shape[axis] for axis in group])) for group in by_source)
+    return sizes, tuple(by_source.index(group) for group in groups)

@@ -1,4 +1,4 @@
-"""The graph the converter works on: single-batch, static shapes, float32 values, constants apart.
+"""The graph the converter works on: single-batch, static shapes, typed values, constants apart.
 
 It knows nothing of ONNX protobufs (``canonicalise`` reads those) and nothing of TFLite (``emitter`` and
 ``writer`` do that). Shapes and axes are always the *logical* ones of the ONNX model (NCHW); where a tensor
@@ -7,7 +7,7 @@ is stored is the emitter's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -17,8 +17,18 @@ import numpy.typing as npt
 Shape = tuple[int, ...]
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-Constant = FloatArray | IntArray
+BoolArray = npt.NDArray[np.bool_]
+Constant = FloatArray | IntArray | BoolArray
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]
+
+
+class Kind(Enum):
+    """Element type of a value, by its name in the TFLite schema."""
+
+    FLOAT32 = "FLOAT32"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    BOOL = "BOOL"
 
 
 class Activation(Enum):
@@ -109,8 +119,10 @@ class Graph:
         nodes: In topological order.
         inputs: Names of the inputs; none of them is a constant.
         outputs: Names of the outputs.
-        shapes: Logical shape of every float value, constants and absent optional inputs excepted.
-        constants: Every initializer, float32 or int64.
+        shapes: Logical shape of every value, constants and absent optional inputs excepted.
+        constants: Every constant that a node reads, float32, int64 or bool.
+        kinds: Element type of every value that is not float32.
+        opset: Version of the ONNX operator set; decides what a few operators mean.
     """
 
     nodes: tuple[Node, ...]
@@ -118,11 +130,24 @@ class Graph:
     outputs: tuple[str, ...]
     shapes: Mapping[str, Shape]
     constants: Mapping[str, Constant]
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    opset: int = 17
 
     def shape(self, name: str) -> Shape:
         """Logical shape of a value or constant."""
         constant = self.constants.get(name)
         return tuple(constant.shape) if constant is not None else self.shapes[name]
+
+    def kind(self, name: str) -> Kind:
+        """Element type of a value."""
+        return self.kinds.get(name, Kind.FLOAT32)
+
+    def scalar(self, name: str) -> float | None:
+        """The number in a float constant of one element; None for everything else."""
+        constant = self.constants.get(name)
+        if constant is None or constant.size != 1 or constant.dtype != np.float32:
+            return None
+        return float(constant.reshape(()))
 
     def consumers(self) -> dict[str, list[Node]]:
         """Which nodes read each value."""
@@ -137,6 +162,6 @@ class Graph:
         """Which node writes each value."""
         return {name: node for node in self.nodes for name in node.outputs if name}
 
-    def with_nodes(self, nodes: tuple[Node, ...]) -> Graph:
-        """The same model with other nodes."""
-        return replace(self, nodes=nodes)
+    def with_nodes(self, nodes: Iterable[Node], constants: Mapping[str, Constant] | None = None) -> Graph:
+        """The same model with other nodes, and with ``constants`` besides its own."""
+        return replace(self, nodes=tuple(nodes), constants={**self.constants, **(constants or {})})

@@ -4,113 +4,166 @@ from __future__ import annotations
 
 import numpy as np
 
+from modelfleet_build.tflite import arithmetic
 from modelfleet_build.tflite.emitter import Emitter, fused
-from modelfleet_build.tflite.graph import Activation, Node
-from modelfleet_build.tflite.ops.conv import padded_input
-from modelfleet_build.tflite.padding import PaddingKind, Window, window_of
+from modelfleet_build.tflite.graph import Activation, FloatArray, Node
+from modelfleet_build.tflite.layout import channels_last
+from modelfleet_build.tflite.ops.image import define_image, image, output_size, pad_image, size_of
+from modelfleet_build.tflite.padding import PaddingKind, Pair, Window, window_of
 from modelfleet_build.tflite.writer import padding_code
+
+# Operators whose output is never below zero, and those that keep it so.
+_NOT_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax", "HardSigmoid", "Exp", "Abs", "Sqrt"})
+_KEEPS_SIGN = frozenset(
+    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LRN", "Concat", "Resize"}
+)
 
 
 def max_pool(emitter: Emitter, node: Node) -> None:
-    """``MaxPool`` -> MAX_POOL_2D."""
+    """``MaxPool`` -> MAX_POOL_2D.
+
+    Where SAME is not the model's padding, the image is padded by zeros if it cannot be negative, else by
+    its own outermost rows and columns, which are in the window anyway: never by minus infinity, which would
+    leave an int8 tensor without a range.
+    """
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.refuse("its indices output cannot be converted")
-    window = _pool_window(emitter, node)
-    source, kind = _padded_for_maximum(emitter, node, window)
-    _pool(emitter, node, "MAX_POOL_2D", source, kind, window)
+    source = image(emitter, node, node.inputs[0])
+    window = _window(emitter, node, size_of(emitter, source))
+    size, output = size_of(emitter, source), output_size(emitter, node)
+    kind = window.kind(size, output)
+    if kind is PaddingKind.EXPLICIT:
+        by_edge = not not_negative(emitter, node.inputs[0])
+        source = pad_image(emitter, source, window.begin, window.end, by_edge=by_edge)
+        kind = PaddingKind.VALID
+    define_image(emitter, node, _pool(emitter, node, "MAX_POOL_2D", source, kind, window))
 
 
 def average_pool(emitter: Emitter, node: Node) -> None:
     """``AveragePool`` -> AVERAGE_POOL_2D.
 
-    TFLite leaves padded positions out of the mean (``count_include_pad`` 0); a mean that counts them is a
-    PAD before.
+    TFLite leaves padded positions out of the mean. Everything else is the mean over a padded image, times
+    how many positions it has over how many count.
     """
-    window = _pool_window(emitter, node)
-    if node.integer("count_include_pad", 0) == 1 and any((*window.begin, *window.end)):
-        source, kind = _with_explicit_pads(emitter, node, window, 0.0)
-    else:
-        shape, output = emitter.graph.shape(node.inputs[0]), emitter.graph.shape(node.output)
-        kind = window.kind((shape[2], shape[3]), (output[2], output[3]))
-        if kind is PaddingKind.EXPLICIT:
-            raise node.refuse("asymmetric padding that the mean leaves out cannot be converted")
-        source = emitter.value(node.inputs[0])
-    _pool(emitter, node, "AVERAGE_POOL_2D", source, kind, window)
+    source = image(emitter, node, node.inputs[0])
+    size, output = size_of(emitter, source), output_size(emitter, node)
+    window = _window(emitter, node, size)
+    kind = window.kind(size, output)
+    counts_padding = bool(node.integer("count_include_pad", 0))
+    if kind is PaddingKind.VALID or (kind is PaddingKind.SAME and not counts_padding):
+        define_image(emitter, node, _pool(emitter, node, "AVERAGE_POOL_2D", source, kind, window))
+        return
+    stated = window_of(node, node.integers("kernel_shape", None) or (), size)
+    share = _share(stated, size, output, counts_padding=counts_padding)
+    padded = pad_image(emitter, source, window.begin, window.end)
+    uniform = bool((share == 1).all())
+    inner = node.activation if uniform else Activation.NONE
+    result = _pool(emitter, node, "AVERAGE_POOL_2D", padded, PaddingKind.VALID, window, inner)
+    if not uniform:
+        factor = emitter.constant(f"{node.name}:share", share.reshape(1, *share.shape, 1))
+        result = arithmetic.binary(emitter, "MUL", result, factor, node.activation)
+    define_image(emitter, node, result)
 
 
 def global_average_pool(emitter: Emitter, node: Node) -> None:
-    """``GlobalAveragePool`` -> MEAN over height and width."""
-    _reduce_image(emitter, node, "MEAN")
+    """``GlobalAveragePool`` -> MEAN over the spatial axes."""
+    rank = emitter.rank(node.inputs[0])
+    order = channels_last(rank)
+    result = arithmetic.mean(emitter, emitter.get(node.inputs[0], order), range(1, rank - 1))
+    emitter.define(node.output, result, order)
 
 
 def global_max_pool(emitter: Emitter, node: Node) -> None:
-    """``GlobalMaxPool`` -> REDUCE_MAX over height and width."""
-    _reduce_image(emitter, node, "REDUCE_MAX")
+    """``GlobalMaxPool`` -> MAX_POOL_2D over the whole image; REDUCE_MAX has no int8 form."""
+    source = image(emitter, node, node.inputs[0])
+    whole = Window(size_of(emitter, source), (1, 1), (1, 1), (0, 0), (0, 0))
+    define_image(emitter, node, _pool(emitter, node, "MAX_POOL_2D", source, PaddingKind.VALID, whole))
 
 
-def _reduce_image(emitter: Emitter, node: Node, code: str) -> None:
-    if len(emitter.graph.shape(node.inputs[0])) != 4:
-        raise node.refuse("only two-dimensional pooling over NCHW can be converted")
-    axes = emitter.int32(f"{node.name}:axes", [1, 2])
-    inputs = [emitter.value(node.inputs[0]), axes]
-    emitter.emit(code, inputs, [emitter.value(node.output)], "ReducerOptions", keepDims=True)
+def not_negative(emitter: Emitter, name: str) -> bool:
+    """Whether no element of a value can be below zero, as far as its producers tell."""
+    producers = emitter.graph.producers()
+    waiting, seen = [name], set[str]()
+    while waiting:
+        producer = producers.get(waiting.pop())
+        if producer is None:
+            return False
+        if producer.activation in (Activation.RELU, Activation.RELU6) or producer.op in _NOT_NEGATIVE:
+            continue
+        if producer.op not in _KEEPS_SIGN or (
+            producer.op == "Resize" and producer.text("mode", "") == "cubic"
+        ):
+            return False
+        sources = producer.inputs if producer.op == "Concat" else producer.inputs[:1]
+        waiting += [item for item in sources if item not in seen]
+        seen.update(sources)
+    return True
 
 
-def _pool_window(emitter: Emitter, node: Node) -> Window:
-    shape = emitter.graph.shape(node.inputs[0])
+def _window(emitter: Emitter, node: Node, size: Pair) -> Window:
     kernel = node.integers("kernel_shape", None)
     if kernel is None:
         raise node.refuse("kernel_shape is missing")
-    window = window_of(node, kernel, shape)
+    output = output_size(emitter, node)
+    window = window_of(node, kernel, size).reaching(size, output)
     if window.dilation != (1, 1):
         raise node.refuse(f"dilations {list(window.dilation)} cannot be converted")
-    output = emitter.graph.shape(node.output)
-    if any(window.output_size(axis, shape[2 + axis]) != output[2 + axis] for axis in (0, 1)):
-        raise node.refuse("ceil_mode 1 adds windows that TFLite does not have")
+    automatic = node.text("auto_pad", "NOTSET").startswith("SAME")
+    if automatic and any(window.stride[axis] > max(window.kernel[axis], 1) for axis in (0, 1)):
+        # onnxruntime takes the negative padding that the formula gives then; the standard is silent.
+        raise node.refuse("auto_pad with strides above the kernel cannot be converted")
+    if not _sees_elements(window, size, output):
+        # Up to opset 21 onnxruntime leaves out a last window that starts behind the image; shape inference
+        # does not.
+        raise node.refuse("a window that covers padding alone cannot be converted")
     return window
 
 
-def _padded_for_maximum(emitter: Emitter, node: Node, window: Window) -> tuple[int, PaddingKind]:
-    shape, output = emitter.graph.shape(node.inputs[0]), emitter.graph.shape(node.output)
-    kind = window.kind((shape[2], shape[3]), (output[2], output[3]))
-    if kind is not PaddingKind.EXPLICIT:
-        return emitter.value(node.inputs[0]), kind
-    producer = emitter.graph.producers().get(node.inputs[0])
-    if producer is not None and producer.activation in (Activation.RELU, Activation.RELU6):
-        # Nothing is below zero, so zeros cannot win; and they keep the range of a quantized tensor.
-        return padded_input(emitter, node, window)
-    return _with_explicit_pads(emitter, node, window, float(np.finfo(np.float32).min))
+def _sees_elements(window: Window, size: Pair, output: Pair) -> bool:
+    """Whether every window covers at least one element of the image."""
+    return all(
+        window.begin[axis] < window.kernel[axis]
+        and (output[axis] - 1) * window.stride[axis] - window.begin[axis] < size[axis]
+        for axis in (0, 1)
+    )
 
 
-def _with_explicit_pads(
-    emitter: Emitter, node: Node, window: Window, filler: float
-) -> tuple[int, PaddingKind]:
-    shape = emitter.graph.shape(node.inputs[0])
-    height = shape[2] + window.begin[0] + window.end[0]
-    width = shape[3] + window.begin[1] + window.end[1]
-    padded = emitter.temporary(node, "padded", (shape[0], height, width, shape[1]))
-    rows = [window.begin[0], window.end[0]]
-    columns = [window.begin[1], window.end[1]]
-    pads = emitter.int32(f"{node.name}:pads", [[0, 0], rows, columns, [0, 0]])
-    source = emitter.value(node.inputs[0])
-    if filler == 0.0:
-        emitter.emit("PAD", [source, pads], [padded], "PadOptions")
-    else:
-        value = emitter.constant(f"{node.name}:filler", np.full(1, filler, np.float32))
-        emitter.emit("PADV2", [source, pads, value], [padded], "PadV2Options")
-    return padded, PaddingKind.VALID
+def _share(window: Window, size: Pair, output: Pair, *, counts_padding: bool) -> FloatArray:
+    """Kernel positions over positions that count, [height, width].
+
+    Those that count lie in the image, or in the image with its stated padding; never in what ``ceil_mode``
+    adds behind it.
+    """
+    factors: list[FloatArray] = []
+    for axis in (0, 1):
+        first = -window.begin[axis] if counts_padding else 0
+        end = size[axis] + (window.end[axis] if counts_padding else 0)
+        starts = np.arange(output[axis]) * window.stride[axis] - window.begin[axis]
+        counted = np.minimum(starts + window.kernel[axis], end) - np.maximum(starts, first)
+        factors.append((window.kernel[axis] / np.maximum(counted, 1)).astype(np.float32))
+    return np.outer(factors[0], factors[1]).astype(np.float32)
 
 
-def _pool(emitter: Emitter, node: Node, code: str, source: int, kind: PaddingKind, window: Window) -> None:
-    emitter.emit(
+def _pool(
+    emitter: Emitter,
+    node: Node,
+    code: str,
+    source: int,
+    kind: PaddingKind,
+    window: Window,
+    activation: Activation | None = None,
+) -> int:
+    batch, _, _, channels = emitter.dims(source)
+    height, width = output_size(emitter, node)
+    return emitter.op(
         code,
         [source],
-        [emitter.value(node.output)],
+        (batch, height, width, channels),
         "Pool2DOptions",
         padding=padding_code(kind.value),
         strideH=window.stride[0],
         strideW=window.stride[1],
         filterHeight=window.kernel[0],
         filterWidth=window.kernel[1],
-        fusedActivationFunction=fused(node.activation),
+        fusedActivationFunction=fused(node.activation if activation is None else activation),
     )

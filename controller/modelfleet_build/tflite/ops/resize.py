@@ -1,53 +1,108 @@
-"""``Resize`` of height and width, nearest and linear, where a TFLite mode reads exactly the same pixels.
+"""``Resize`` and ``Upsample`` of images and sequences: exact, whatever the coordinates.
 
-The source coordinate of every output row and column is computed by the ONNX definition and by each of
-TFLite's three conventions; a convention is taken only where all of them agree. So a model is either resized
-exactly or refused.
+TFLite's operators are taken where they read exactly the elements the model reads. Every other nearest resize
+is a choice of rows and columns; every other linear or cubic one a product with a constant matrix per axis.
 """
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
+import numpy as np
 
 from modelfleet_build.tflite.emitter import Emitter
-from modelfleet_build.tflite.graph import Node
-
-# (align_corners, half_pixel_centers), the two flags of both TFLite operators.
-_CONVENTIONS = ((False, False), (False, True), (True, False))
+from modelfleet_build.tflite.graph import FloatArray, Node
+from modelfleet_build.tflite.interpolation import (
+    CONVENTIONS,
+    Axis,
+    Convention,
+    Rule,
+    agrees_linear,
+    matrix,
+    nearest,
+    tflite_nearest,
+)
+from modelfleet_build.tflite.ops.dense import batch_matmul
+from modelfleet_build.tflite.ops.image import define_image, image, output_size
+from modelfleet_build.tflite.ops.slicing import take
 
 
 def resize(emitter: Emitter, node: Node) -> None:
-    """``Resize`` -> RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR."""
-    before, after = emitter.graph.shape(node.inputs[0]), emitter.graph.shape(node.output)
-    if len(before) != 4 or before[:2] != after[:2]:
-        raise node.refuse(f"{list(before)} to {list(after)}: only height and width of NCHW can be resized")
+    """``Resize`` and ``Upsample`` -> RESIZE_*, GATHER or BATCH_MATMUL."""
+    shape, after = emitter.graph.shape(node.inputs[0]), emitter.graph.shape(node.output)
+    if len(shape) not in (3, 4) or shape[:2] != after[:2]:
+        raise node.refuse(f"{list(shape)} to {list(after)}: only spatial axes of NCHW can be resized")
+    rule, axes = _rule(emitter, node), _axes(emitter, node)
+    tensor = image(emitter, node, node.inputs[0])
+    convention = _convention(node, rule, axes)
+    if convention is not None:
+        result = _resized(emitter, node, tensor, rule, convention)
+    elif rule.mode == "nearest":
+        for place, axis in zip((1, 2), axes, strict=True):
+            tensor = take(emitter, tensor, [int(item) for item in nearest(node, rule, axis)], place)
+        result = tensor
+    else:
+        result = _interpolated(emitter, node, tensor, rule, axes)
+    define_image(emitter, node, result)
+
+
+def _rule(emitter: Emitter, node: Node) -> Rule:
     mode = node.text("mode", "nearest")
-    if mode not in ("nearest", "linear"):
-        raise node.refuse(f"mode {mode!r} cannot be converted, only nearest and linear")
+    if mode not in ("nearest", "linear", "cubic"):
+        raise node.refuse(f"mode {mode!r} cannot be converted")
     if node.integer("antialias", 0) or node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise node.refuse("antialias and keep_aspect_ratio_policy cannot be converted")
-    scales = _scales(emitter, node, before, after)
-    for convention in _CONVENTIONS:
-        if all(
-            _agrees(node, mode, convention, before[axis], after[axis], scales[axis - 2]) for axis in (2, 3)
+    if emitter.graph.opset < 11 or node.op == "Upsample":
+        return Rule(mode, "asymmetric", "simple")
+    return Rule(
+        mode,
+        node.text("coordinate_transformation_mode", "half_pixel"),
+        node.text("nearest_mode", "round_prefer_floor"),
+        node.number("cubic_coeff_a", -0.75),
+        bool(node.integer("exclude_outside", 0)),
+    )
+
+
+def _axes(emitter: Emitter, node: Node) -> tuple[Axis, Axis]:
+    """Height and width; the scale is the one stated, else the ratio of the sizes."""
+    before, after = emitter.graph.shape(node.inputs[0]), emitter.graph.shape(node.output)
+    scales = [after[axis] / before[axis] for axis in range(len(before))]
+    position = 2 if emitter.graph.opset >= 11 and node.op == "Resize" else 1
+    stated: tuple[float, ...] = ()
+    if node.has_input(position):
+        stated = tuple(float(item) for item in emitter.floats(node, position).reshape(-1))
+    elif isinstance(given := node.attributes.get("scales"), tuple):
+        stated = tuple(float(item) for item in given)
+    where = node.integers("axes", None) or tuple(range(len(before)))
+    if stated:
+        for axis, scale in zip(where, stated, strict=True):
+            scales[axis % len(before)] = scale
+    found = [Axis(before[axis], after[axis], scales[axis]) for axis in range(2, len(before))]
+    return (Axis(1, 1, 1.0), found[0]) if len(found) == 1 else (found[0], found[1])
+
+
+def _convention(node: Node, rule: Rule, axes: tuple[Axis, Axis]) -> Convention | None:
+    """The flags with which TFLite's own operator is exact, if there are any."""
+    for convention in CONVENTIONS:
+        if rule.mode == "nearest" and all(
+            bool((nearest(node, rule, axis) == tflite_nearest(convention, axis)).all()) for axis in axes
         ):
-            break
-    else:
-        transformation = node.text("coordinate_transformation_mode", "half_pixel")
-        raise node.refuse(
-            f"{mode} with {transformation} from {before[2:]} to {after[2:]} has no TFLite equal"
-        )
+            return convention
+        if rule.mode == "linear" and all(agrees_linear(rule, convention, axis) for axis in axes):
+            return convention
+    return None
+
+
+def _resized(emitter: Emitter, node: Node, tensor: int, rule: Rule, convention: Convention) -> int:
     code, options = (
         ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")
-        if mode == "nearest"
+        if rule.mode == "nearest"
         else ("RESIZE_BILINEAR", "ResizeBilinearOptions")
     )
-    size = emitter.int32(f"{node.name}:size", [after[2], after[3]])
-    emitter.emit(
+    size = output_size(emitter, node)
+    batch, _, _, channels = emitter.dims(tensor)
+    return emitter.op(
         code,
-        [emitter.value(node.inputs[0]), size],
-        [emitter.value(node.output)],
+        [tensor, emitter.int32("size", size)],
+        (batch, *size, channels),
         options,
         version=3 if convention[1] else 1,
         alignCorners=convention[0],
@@ -55,78 +110,19 @@ def resize(emitter: Emitter, node: Node) -> None:
     )
 
 
-def _scales(
-    emitter: Emitter, node: Node, before: tuple[int, ...], after: tuple[int, ...]
-) -> tuple[Fraction, Fraction]:
-    """Exact scale of height and width: the one stated, else the ratio of the sizes."""
-    if node.integers("axes", None) is None and node.has_input(2):
-        stated = emitter.floats(node, 2).reshape(-1)
-        if stated.size == 4:
-            return Fraction(float(stated[2])), Fraction(float(stated[3]))
-    return Fraction(after[2], before[2]), Fraction(after[3], before[3])
+def _interpolated(emitter: Emitter, node: Node, tensor: int, rule: Rule, axes: tuple[Axis, Axis]) -> int:
+    """Rows by a matrix from the left, then columns by one for each row: nothing is transposed."""
+    batch, height, width, channels = emitter.dims(tensor)
+    maps = [matrix(node, rule, axis) for axis in axes]
+    rows, columns = (emitter.constant(f"{node.name}:weights", item[None]) for item in maps)
+    if not _is_identity(maps[0]):
+        tensor = batch_matmul(emitter, rows, emitter.reshape(tensor, (batch, height, width * channels)))
+        height = axes[0].after
+    if not _is_identity(maps[1]):
+        tensor = batch_matmul(emitter, columns, emitter.reshape(tensor, (height, width, channels)))
+        width = axes[1].after
+    return emitter.reshape(tensor, (batch, height, width, channels))
 
 
-def _agrees(
-    node: Node, mode: str, convention: tuple[bool, bool], before: int, after: int, scale: Fraction
-) -> bool:
-    for target in range(after):
-        wanted = _onnx_coordinate(node, target, before, after, scale)
-        offered = _tflite_coordinate(convention, target, before, after, half=mode == "linear")
-        if mode == "linear":
-            if _clamped(wanted, before) != _clamped(offered, before):
-                return False
-        elif _onnx_nearest(node, wanted, before) != _tflite_nearest(convention, offered, before):
-            return False
-    return True
-
-
-def _onnx_coordinate(node: Node, target: int, before: int, after: int, scale: Fraction) -> Fraction:
-    """``coordinate_transformation_mode`` of the ONNX operator definition."""
-    mode = node.text("coordinate_transformation_mode", "half_pixel")
-    half = Fraction(1, 2)
-    if mode == "half_pixel":
-        return (target + half) / scale - half
-    if mode == "pytorch_half_pixel":
-        return (target + half) / scale - half if after > 1 else Fraction(0)
-    if mode == "asymmetric":
-        return target / scale
-    if mode == "align_corners":
-        return Fraction(target * (before - 1), after - 1) if after > 1 else Fraction(0)
-    raise node.refuse(f"coordinate_transformation_mode {mode!r} cannot be converted")
-
-
-def _onnx_nearest(node: Node, coordinate: Fraction, before: int) -> int:
-    mode = node.text("nearest_mode", "round_prefer_floor")
-    half = Fraction(1, 2)
-    chosen = {
-        "round_prefer_floor": math.ceil(coordinate - half),
-        "round_prefer_ceil": math.floor(coordinate + half),
-        "floor": math.floor(coordinate),
-        "ceil": math.ceil(coordinate),
-    }.get(mode)
-    if chosen is None:
-        raise node.refuse(f"nearest_mode {mode!r} is unknown")
-    return min(max(chosen, 0), before - 1)
-
-
-def _tflite_coordinate(
-    convention: tuple[bool, bool], target: int, before: int, after: int, *, half: bool
-) -> Fraction:
-    """Source coordinate in tensorflow/lite/kernels/internal/reference (resize_bilinear, resize_utils)."""
-    align_corners, half_pixel = convention
-    if align_corners and after > 1:
-        return Fraction(target * (before - 1), after - 1)
-    scale = Fraction(before, after)
-    if half_pixel:
-        centre = (target + Fraction(1, 2)) * scale
-        return centre - Fraction(1, 2) if half else centre
-    return target * scale
-
-
-def _tflite_nearest(convention: tuple[bool, bool], coordinate: Fraction, before: int) -> int:
-    chosen = math.floor(coordinate + Fraction(1, 2)) if convention[0] else math.floor(coordinate)
-    return min(max(chosen, 0), before - 1)
-
-
-def _clamped(coordinate: Fraction, before: int) -> Fraction:
-    return min(max(coordinate, Fraction(0)), Fraction(before - 1))
+def _is_identity(weights: FloatArray) -> bool:
+    return weights.shape[0] == weights.shape[1] and bool((weights == np.eye(len(weights))).all())
