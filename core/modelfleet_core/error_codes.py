@@ -72,6 +72,7 @@ class Code(Enum):
     BUILD_NOT_WRITTEN = "MF-1451"
     KEEP_FLOAT_UNKNOWN = "MF-1461"
     CALIBRATION_TOO_FEW = "MF-1462"
+    HEADER_NOT_POSSIBLE = "MF-1466"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -207,6 +208,8 @@ class Code(Enum):
     VARIANT_INCOMPLETE = "MF-4038"
     RUNTIME_OPTION = "MF-4050"
     ACCELERATOR_ABSENT = "MF-4051"
+    DELEGATE_MISSING = "MF-4057"
+    VARIANT_GARBAGE = "MF-4058"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -371,6 +374,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
     Code.KEEP_FLOAT_UNKNOWN: CodeInfo("An operator that shall stay in float is not in the model"),
     Code.CALIBRATION_TOO_FEW: CodeInfo("There are too few calibration samples to hold some back"),
+    Code.HEADER_NOT_POSSIBLE: CodeInfo("A variant cannot be written as a C header"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
@@ -432,6 +436,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.RUNTIME_OPTION: CodeInfo("A runtime does not know an option of the variant"),
     Code.ACCELERATOR_ABSENT: CodeInfo("The accelerator that a variant names is not there"),
+    Code.DELEGATE_MISSING: CodeInfo("The delegate of an accelerator cannot be loaded"),
+    Code.VARIANT_GARBAGE: CodeInfo("A runtime would answer the variant with garbage"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

@@ -61,7 +61,7 @@ def test_lock_of_the_agent_is_its_closure() -> None:
 PARTS = {
     "modelfleet_core": ["agent"],  # cryptography, in trust/keys.py, comes with every part that has keys
     "modelfleet_agent": ["agent", "onnxruntime"],  # the worker's and the SDK's arrays come with the runtime
-    "modelfleet_runtimes": ["onnxruntime", "litert", "openvino", "tflite-legacy"],
+    "modelfleet_runtimes": ["onnxruntime", "litert", "openvino", "tflite-legacy", "tflm"],
     "modelfleet_build": ["build"],
     "modelfleet_controller": ["controller", "postgres", "s3", "operator"],
     "fleetctl": ["cli"],

@@ -32,18 +32,20 @@ ALLOWED: dict[str, list[str]] = {
     # each runtime in its one adapter, each converter in its one optimizer
     "onnxruntime": ["modelfleet_runtimes.onnxruntime*", "modelfleet_build.optimizers.onnxruntime*"],
     "ai_edge_litert": [
-        "modelfleet_runtimes.litert*",
-        "modelfleet_build.optimizers.litert*",
+        "modelfleet_runtimes.litert",
+        "modelfleet_runtimes.ethos_u",
+        "modelfleet_build.optimizers.tflite_operators",
         "modelfleet_build.tflite*",
     ],
     "openvino": ["modelfleet_runtimes.openvino*", "modelfleet_build.optimizers.openvino*"],
-    "tflite_runtime": ["modelfleet_runtimes.tflite_legacy*"],
+    "tflite_runtime": ["modelfleet_runtimes.tflite_legacy"],
+    "tflite_micro": ["modelfleet_runtimes.tflm", "modelfleet_build.optimizers.tflm"],
     "onnx": ["modelfleet_build*"],
     "google": ["modelfleet_build.intake"],  # protobuf's DecodeError, which onnx lets through
     "flatbuffers": ["modelfleet_build.tflite*"],
     "optuna": ["modelfleet_build.search"],
     "nncf": ["modelfleet_build.optimizers.openvino*"],
-    "ai_edge_quantizer": ["modelfleet_build.optimizers.litert*"],
+    "ai_edge_quantizer": ["modelfleet_build.optimizers.tflite_quantising"],
     # the controller
     "fastapi": ["modelfleet_controller*"],
     "starlette": ["modelfleet_controller*"],

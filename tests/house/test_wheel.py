@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -50,12 +51,15 @@ def test_wheel_names_the_programs_and_the_plug_ins(wheel: zipfile.ZipFile) -> No
 def test_every_entry_point_leads_somewhere() -> None:
     from importlib.metadata import entry_points
 
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = {"console_scripts": project["scripts"], **project["entry-points"]}
     found = [
         point
-        for group in ("console_scripts", "modelfleet.runtimes", "modelfleet.optimizers")
+        for group in groups
         for point in entry_points(group=group)
         if point.dist is not None and point.dist.name == "modelfleet"
     ]
-    assert len(found) == 9
+    wanted = {(group, name) for group, points in groups.items() for name in points}
+    assert {(point.group, point.name) for point in found} == wanted
     for point in found:
         assert point.load() is not None, point

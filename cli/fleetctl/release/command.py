@@ -114,6 +114,37 @@ def push(ctx: typer.Context, folder: Folder, output: OutputOption = Format.TABLE
     emit(made.terminal, view, output, render.pushed)
 
 
+@app.command("export-header")
+def export_header(
+    ctx: typer.Context,
+    folder: Folder,
+    variant: Annotated[str, typer.Argument(help="Name of a variant with a TFLite file.", metavar="VARIANT")],
+    target: Annotated[Path, typer.Option("-O", "--to", help="Header to write.", metavar="F.h")],
+    trust: Annotated[
+        Path | None, typer.Option("--trust", help="Trust file: check the signature first.")
+    ] = None,
+    public_key: Annotated[
+        list[Path] | None,
+        typer.Option("--public-key", help="Accepted public key: check the signature first."),
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Write a variant as a C header for firmware: the model, its digest, arena, scales and zero points.
+
+    \b
+    Example:
+      fleetctl release export-header build/digits-1.1 mcu-tflm.int8 -O digits_model.h
+      fleetctl release export-header build/digits-1.1 mcu-tflm.int8 -O digits_model.h --trust trust.json
+    """
+    from fleetctl.release import folder as folders
+    from fleetctl.release import header, render
+
+    made = app_of(ctx)
+    keys = _trusted(trust, public_key or []) if trust is not None or public_key else None
+    view = header.export(folders.read(folder), variant, target, keys)
+    emit(made.terminal, view, output, render.header)
+
+
 @app.command("list")
 def list_(ctx: typer.Context, output: OutputOption = Format.TABLE) -> None:
     """List the releases that the controller holds.

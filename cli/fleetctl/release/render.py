@@ -6,6 +6,7 @@ from datetime import datetime
 
 from fleetctl.output import Block, Table, age, size, styled
 from fleetctl.release.folder import SignatureView
+from fleetctl.release.header import HeaderView
 from fleetctl.release.keys import KeyView
 from fleetctl.release.push import PushView
 from modelfleet_core.release.manifest import Measurements
@@ -44,6 +45,19 @@ def signatures(view: SignatureView) -> list[Block]:
 
 def _why(code: str | None, reason: str | None) -> str:
     return f"{code}: {reason}" if code else ""
+
+
+def header(view: HeaderView) -> list[Block]:
+    """The C header that was written."""
+    arena = f", arena {size(view.arena_bytes)}" if view.arena_bytes is not None else ""
+    lines = [
+        f"{view.path}  {view.release} {view.variant}: {size(view.model_bytes)}{arena}",
+        f"sha256 {view.model_sha256}",
+        f"signed by {view.signed_by[:16]}"
+        if view.signed_by
+        else "signature not checked; give --trust or --public-key to check it",
+    ]
+    return ["\n".join(lines)]
 
 
 def pushed(view: PushView) -> list[Block]:

@@ -1,0 +1,89 @@
+"""Arm Ethos-U on Linux: LiteRT with the vendor's external delegate, which hands compiled parts to the
+accelerator.
+
+Microcontrollers with an Ethos-U run the same file in firmware, without this plug-in. The delegate comes with
+the board's system image (`libethosu_delegate.so`; option `delegate` names another file) and not from any
+package, so `version` tells of LiteRT alone and a missing delegate is refused when a variant is opened. Not
+tried on hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import WorldError
+from modelfleet_core.release.contract import InputContract
+
+from .port import NO_OPTIONS, Session
+from .registry import installed_version, missing
+
+DELEGATE = "libethosu_delegate.so"
+
+
+@dataclass(frozen=True, slots=True)
+class EthosU:
+    """The plug-in `ethos-u`."""
+
+    name: str = "ethos-u"
+    package: str = "ai-edge-litert"
+    extra: str = "litert"
+    formats: tuple[str, ...] = (".tflite",)
+
+    def version(self) -> str | None:
+        """See `port.Runtime.version`."""
+        return installed_version(self.package)
+
+    def open(
+        self,
+        folder: Path,
+        entry: str,
+        contract: InputContract,
+        threads: int = 1,
+        options: Mapping[str, str] = NO_OPTIONS,
+    ) -> Session:
+        """See `port.Runtime.open`.
+
+        Raises:
+            WorldError: MF-4057, the delegate is not there or is none.
+        """
+        from .session import BoundSession, entry_path, load_failed, refuse_options
+        from .tflite_engine import SignatureEngine
+        from .tflite_file import NotTflite, read_tflite
+
+        path = entry_path(folder, entry, self.formats, self.name)
+        refuse_options(options, ("delegate",), self.name)
+        try:
+            read_tflite(path.read_bytes())
+        except NotTflite as error:
+            raise load_failed(path, self.name, error) from error
+        try:
+            from ai_edge_litert.interpreter import Interpreter, load_delegate
+        except ImportError as error:
+            raise missing(self) from error
+        library = options.get("delegate", DELEGATE)
+        try:
+            delegate = load_delegate(library)
+        except (
+            Exception
+        ) as error:  # OSError, ValueError or AttributeError, as the library is absent or another
+            raise WorldError(
+                Code.DELEGATE_MISSING,
+                f"{self.name} cannot load the delegate {library}: {' '.join(str(error).split())[:200]}",
+                expected="the Ethos-U delegate of the board's system image",
+                todo="install it, or name its file by the class option `delegate` and rebuild the release",
+            ) from error
+        try:
+            interpreter = Interpreter(
+                model_path=str(path), num_threads=threads, experimental_delegates=[delegate]
+            )
+            interpreter.allocate_tensors()
+            engine = SignatureEngine(interpreter)
+        except Exception as error:  # the library raises ValueError and RuntimeError
+            raise load_failed(path, self.name, error) from error
+        return BoundSession(engine, contract, f"{self.name} with {entry}")
+
+
+plugin = EthosU()
