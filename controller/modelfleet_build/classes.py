@@ -86,6 +86,7 @@ class ClassBuilder:
             point = registry.for_class(self.device_class, points)
             optimizer = point.load()
             recipes = registry.recipes_for(self.device_class, optimizer, self.request.precisions)
+            self.workshop.prepare(optimizer, self.device_class.name)
         except ModelfleetError as error:
             return self._impossible(error)
         accepted: list[_Accepted] = []
@@ -224,7 +225,7 @@ class ClassBuilder:
             parameters=lineage(made.recipe, self.device_class.options),
         )
         candidate = _candidate(trial, numbers.measurements, answers)
-        return _Accepted(variant, candidate, trial.report("", ""), made.loadable)
+        return _Accepted(variant, candidate, trial.report("", ""), made.measurable)
 
     def _refused(self, trial: _Trial, code: Code, reason: str, folder: Path) -> VariantReport:
         shutil.rmtree(folder)

@@ -26,6 +26,7 @@ from modelfleet_build.datasets import (
     set_digest,
 )
 from modelfleet_build.facts import ModelFacts, float_contract, onnx_batch
+from modelfleet_build.isolated.environments import Environments
 from modelfleet_build.progress import Meter, ProgressSink, Step
 from modelfleet_build.quality import quality
 from modelfleet_build.registry import OptimizerPoint
@@ -111,7 +112,8 @@ def build(
     meter.plan(_STEPS_BEFORE + _STEPS_PER_VARIANT * variants + _STEPS_AFTER)
     with workspace(request.output) as space:
         cache = Cache(request.cache.absolute()) if request.cache is not None else None
-        workshop = Workshop(space, request.limits, request.nice, cache, clock, meter)
+        environments = Environments(request.environments, clock) if request.environments is not None else None
+        workshop = Workshop(space, request.limits, request.nice, cache, clock, meter, environments)
         model = space.root / "model.onnx"
         facts = _intake(request, workshop, model)
         facts, data = _data(request, facts, meter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from modelfleet_build.cache import Cache, Key
 from modelfleet_build.child import runner
 from modelfleet_build.child.jobs import ConvertJob, Job, Loadable, Measured, MeasureJob
 from modelfleet_build.facts import ModelFacts
-from modelfleet_build.port import Converted, Recipe
+from modelfleet_build.isolated.environments import Environments, cannot
+from modelfleet_build.port import Converted, Isolated, Optimizer, Recipe
 from modelfleet_build.progress import Happening, Meter, Step
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.request import Limits
@@ -101,6 +102,23 @@ class Workshop:
     cache: Cache | None
     clock: Clock
     meter: Meter
+    environments: Environments | None = None
+
+    def prepare(self, optimizer: Optimizer, name: str) -> Path | None:
+        """Interpreter of the isolated environment that an optimizer needs, made now if need be; else None.
+
+        Raises:
+            WorldError: MF-1470, it cannot be made here.
+        """
+        if not isinstance(optimizer, Isolated):
+            return None
+        if self.environments is None:
+            raise cannot(
+                optimizer.isolated, "the build was given no folder for it", "such a folder", "give one"
+            )
+        return self.environments.make(
+            optimizer.isolated, lambda text: self.meter.going_on(Step.CONVERT, name, text)
+        )
 
     def convert(
         self,
@@ -118,6 +136,7 @@ class Workshop:
         """
         begun = self.clock.monotonic()
         optimizer = point.load()
+        python = self.prepare(optimizer, name)
         tools = registry.tools(optimizer)
         key = Key(
             material.facts.model_sha256,
@@ -133,7 +152,7 @@ class Workshop:
         converted = self._from_cache(name, key, folder, beside)
         cached = converted is not None
         if converted is None:
-            converted = self._convert(name, point, recipe, options, material, (folder, beside))
+            converted = self._convert(name, point, recipe, options, material, (folder, beside), python)
             if self.cache is not None:
                 self.cache.store(key, converted, folder, beside)
         loadable = Loadable(
@@ -143,7 +162,7 @@ class Workshop:
             converted.contract,
             optimizer.runtime_options(options),
         )
-        measurable = loadable
+        measurable = replace(loadable, python=str(python)) if python is not None else loadable
         if (stand_in := converted.stand_in) is not None:
             where = str(folder if stand_in.shipped else beside)
             measurable = Loadable(stand_in.runtime, where, stand_in.entry, stand_in.contract)
@@ -199,6 +218,7 @@ class Workshop:
         options: dict[str, str],
         material: Material,
         targets: tuple[Path, Path],
+        python: Path | None,
     ) -> Converted:
         work = self.space.folder(f"convert-{name}")
         made = (work / "files", work / "beside")
@@ -215,6 +235,7 @@ class Workshop:
             beside=str(made[1]),
             options=options,
             companion=str(material.companion) if material.companion is not None else None,
+            python=str(python) if python is not None else None,
         )
         result = runner.run(
             Job(folder=str(work), data_limit_bytes=0, nice=self.nice, convert=job),

@@ -69,6 +69,15 @@ class Code(Enum):
     COVERAGE_TOO_LOW = "MF-1444"
     BUILD_REPORT_UNREADABLE = "MF-1450"
     BUILD_NOT_WRITTEN = "MF-1451"
+    ISOLATED_NOT_MADE = "MF-1470"
+    ISOLATED_UNKNOWN = "MF-1471"
+    COMPANION_MISSING = "MF-1472"
+    COMPANION_INVALID = "MF-1473"
+    KEEP_FLOAT_UNSUPPORTED = "MF-1474"
+    EXTERNAL_FAILED = "MF-1475"
+    EXTERNAL_RESULT = "MF-1476"
+    HOOK_INVALID = "MF-1477"
+    HOOK_FAILED = "MF-1478"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -200,6 +209,7 @@ class Code(Enum):
     CONTROL_PROTOCOL = "MF-4037"
     VARIANT_INCOMPLETE = "MF-4038"
     RUNTIME_OPTION = "MF-4050"
+    RUNTIME_ELSEWHERE = "MF-4063"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -361,6 +371,15 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.COVERAGE_TOO_LOW: CodeInfo("The accelerator runs too little of a variant"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
     Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
+    Code.ISOLATED_NOT_MADE: CodeInfo("An isolated environment cannot be made"),
+    Code.ISOLATED_UNKNOWN: CodeInfo("There is no isolated tool of that name"),
+    Code.COMPANION_MISSING: CodeInfo("A converter needs the model in another form, and none was given"),
+    Code.COMPANION_INVALID: CodeInfo("The model's other form cannot be used"),
+    Code.KEEP_FLOAT_UNSUPPORTED: CodeInfo("An optimizer cannot keep single nodes in float"),
+    Code.EXTERNAL_FAILED: CodeInfo("An external builder failed"),
+    Code.EXTERNAL_RESULT: CodeInfo("An external builder's result breaks its contract"),
+    Code.HOOK_INVALID: CodeInfo("A training hook breaks its contract"),
+    Code.HOOK_FAILED: CodeInfo("A training hook failed"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
@@ -418,6 +437,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.FRAME_INVALID: CodeInfo("A message between processes is malformed"),
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.RUNTIME_OPTION: CodeInfo("A runtime does not know an option of the variant"),
+    Code.RUNTIME_ELSEWHERE: CodeInfo("A runtime cannot be driven in another interpreter"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

@@ -83,6 +83,7 @@ def build(
     need_extra("build", "numpy", "onnx", "onnxruntime", "psutil")
 
     from fleetctl.build import render
+    from fleetctl.build.env import ENVIRONMENTS
     from fleetctl.build.progress import shown
     from modelfleet_build import pipeline
     from modelfleet_build.request import BuildRequest
@@ -105,6 +106,7 @@ def build(
         precisions=tuple(precision) if precision else None,
         known_classes=known,
         cache=made.settings.cache_dir / "build" if cache else None,
+        environments=made.settings.cache_dir / ENVIRONMENTS,
         nice=nice,
     )
     with shown(made.terminal, made.clock, f"build {name}:{version}") as sink:

@@ -57,17 +57,38 @@ class ConvertJob:
     beside: str
     options: dict[str, str] = field(default_factory=dict)
     companion: str | None = None
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IsolatedJob:
+    """Run a script of `isolated/scripts`, see `isolated.call`.
+
+    Attributes:
+        python: Interpreter of the environment.
+        script: File name.
+        settings: What the script is told.
+        folder: For job, result, log and what the script makes.
+        threads: Of the numeric libraries.
+    """
+
+    python: str
+    script: str
+    settings: dict[str, object]
+    folder: str
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Loadable:
-    """A variant as a runtime opens it."""
+    """A variant as a runtime opens it; `python`: the interpreter that has the runtime, None = ours."""
 
     runtime: str
     folder: str
     entry: str
     contract: InputContract
     options: dict[str, str] = field(default_factory=dict)
+    python: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +148,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Exactly one of the three is set.
+    """Exactly one of the four is set.
 
     Attributes:
         folder: Working folder of the child; it writes nothing outside it but what the job names.
@@ -141,6 +162,7 @@ class Job:
     intake: IntakeJob | None = None
     convert: ConvertJob | None = None
     measure: MeasureJob | None = None
+    isolated: IsolatedJob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +173,7 @@ class Result:
     intake: ModelFacts | None = None
     convert: Converted | None = None
     measure: Measured | None = None
+    isolated: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

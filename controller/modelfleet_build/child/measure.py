@@ -41,7 +41,9 @@ def measure(job: MeasureJob, clock: Clock, tell: Tell) -> Measured:
     recorded, _ = _answers(target, golden)
     with Path(job.answers).open("wb") as file:
         np.savez(file, validation=answers, golden=recorded)
-    rss = peak_rss()
+    # In another interpreter it is not this process's, and most of it would be that interpreter's own
+    # packages.
+    rss = peak_rss() if job.target.python is None else None
     reference = _open(job.reference) if job.reference is not None else target
     control = _open(job.reference or job.target)
     tell("comparing latency with the float parent")
@@ -73,7 +75,8 @@ def peak_rss() -> int | None:
 
 
 def _open(item: Loadable) -> Session:
-    runtime = registry.load(item.runtime)
+    elsewhere = Path(item.python) if item.python is not None else None
+    runtime = registry.load(item.runtime, elsewhere)
     return runtime.open(Path(item.folder), item.entry, item.contract, threads=1, options=item.options)
 
 
