@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -55,8 +55,7 @@ class Runnable:
     @staticmethod
     def of(loadable: Loadable, version: str) -> Runnable:
         """What is on disk now; the place itself does not matter."""
-        anywhere = Loadable(loadable.runtime, "", loadable.entry, loadable.contract, loadable.options)
-        return Runnable(digests(Path(loadable.folder)), anywhere, version)
+        return Runnable(digests(Path(loadable.folder)), replace(loadable, folder=""), version)
 
 
 @dataclass(frozen=True, slots=True)

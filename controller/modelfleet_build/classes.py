@@ -68,6 +68,7 @@ class ClassBuilder:
             point = registry.for_class(self.device_class, points)
             optimizer = point.load()
             recipes = registry.recipes_for(self.device_class, optimizer, self.request.precisions)
+            self.workshop.prepare(optimizer, self.device_class.name)
         except ModelfleetError as error:
             return self._impossible(error)
         accepted: list[_Accepted] = []
@@ -229,7 +230,8 @@ class ClassBuilder:
             tools=made.tools,
             parameters=lineage(made.recipe, device_class.options),
         )
-        loadable = replace(made.loadable, folder=str(folder))
+        opened = made.measurable if made.converted.stand_in is None else made.loadable
+        loadable = replace(opened, folder=str(folder))
         return _Accepted(variant, _candidate(trial, measurements), trial.report(), loadable)
 
     def _chosen(self, accepted: list[_Accepted], refused: list[VariantReport]) -> ClassResult:

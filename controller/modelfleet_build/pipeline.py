@@ -31,6 +31,7 @@ from modelfleet_build.datasets import (
 )
 from modelfleet_build.decoding import choose_decoder
 from modelfleet_build.facts import ModelFacts, float_contract, onnx_batch
+from modelfleet_build.isolated.environments import Environments
 from modelfleet_build.machine import shares, usable_cores
 from modelfleet_build.parent import PARENT_RUNTIME, Judgement, Parent, ParentFindings
 from modelfleet_build.progress import Happening, Meter, ProgressSink, Step
@@ -135,7 +136,8 @@ def build(
     with workspace(request.output) as space:
         # Without a cache of the user's, classes of this build still share what they make alike.
         cache = Cache(request.cache.absolute() if request.cache is not None else space.root / "cache")
-        workshop = Workshop(space, request.limits, request.nice, cache, clock, meter)
+        environments = Environments(request.environments, clock) if request.environments is not None else None
+        workshop = Workshop(space, request.limits, request.nice, cache, clock, meter, environments)
         model = space.fresh("model") / "model.onnx"
         facts = _intake(request, workshop, model)
         facts, data = _data(request, facts, meter)

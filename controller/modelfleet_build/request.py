@@ -84,6 +84,7 @@ class BuildRequest:
         companion: The model in another form for the converters that need it (`.pt2` for ExecuTorch).
         known_classes: Every class that may be named.
         cache: Folder of converted variants, None = convert everything.
+        environments: Folder of isolated environments, None = refuse what needs one.
         limits: See `Limits`.
         machine: Architecture of the builder, as `uname` spells it.
         processor: What measurements of time depend on, the model and number of processors.
@@ -109,6 +110,7 @@ class BuildRequest:
     companion: Path | None = None
     known_classes: tuple[DeviceClass, ...] = SHIPPED
     cache: Path | None = None
+    environments: Path | None = None
     limits: Limits = field(default_factory=Limits)
     machine: str = field(default_factory=platform.machine)
     processor: str = field(default_factory=processor)

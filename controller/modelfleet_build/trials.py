@@ -208,7 +208,8 @@ class Bench:
 
     def _key(self, made: Made, reference: Loadable | None, seed: int) -> MeasurementKey:
         def runnable(loadable: Loadable) -> Runnable:
-            return Runnable.of(loadable, runtimes.load(loadable.runtime).version() or "")
+            elsewhere = Path(loadable.python) if loadable.python is not None else None
+            return Runnable.of(loadable, runtimes.load(loadable.runtime, elsewhere).version() or "")
 
         timed = made.converted.stand_in is None
         return measurement_key(

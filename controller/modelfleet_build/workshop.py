@@ -29,7 +29,8 @@ from modelfleet_build.child.jobs import (
     SensitivityJob,
 )
 from modelfleet_build.facts import ModelFacts
-from modelfleet_build.port import Converted, Recipe
+from modelfleet_build.isolated.environments import Environments, cannot
+from modelfleet_build.port import Converted, Isolated, Optimizer, Recipe
 from modelfleet_build.progress import Meter, Step
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.request import Limits
@@ -70,6 +71,7 @@ class Workshop:
         cache: What earlier builds, and other classes of this one, found out.
         clock: For deadlines.
         meter: Takes progress.
+        environments: Isolated environments of tools that cannot share ours; None = refuse what needs one.
         cores: Processors for the children, empty = all.
         stop: Set when the build ends early: every child is killed then.
         locks: Shared by the classes of a build.
@@ -81,6 +83,7 @@ class Workshop:
     cache: Cache
     clock: Clock
     meter: Meter
+    environments: Environments | None = None
     cores: tuple[int, ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     locks: KeyLocks = field(default_factory=KeyLocks)
@@ -109,6 +112,22 @@ class Workshop:
             self.cache.store(key, result.intake)
         return result.intake
 
+    def prepare(self, optimizer: Optimizer, name: str) -> Path | None:
+        """Interpreter of the isolated environment that an optimizer needs, made now if need be; else None.
+
+        Raises:
+            WorldError: MF-1470, it cannot be made here.
+        """
+        if not isinstance(optimizer, Isolated):
+            return None
+        if self.environments is None:
+            raise cannot(
+                optimizer.isolated, "the build was given no folder for it", "such a folder", "give one"
+            )
+        return self.environments.make(
+            optimizer.isolated, lambda text: self.meter.going_on(Step.CONVERT, name, text)
+        )
+
     def convert(
         self,
         name: str,
@@ -124,6 +143,7 @@ class Workshop:
         """
         begun = self.clock.monotonic()
         optimizer = point.load()
+        python = self.prepare(optimizer, name)
         tools = registry.tools(optimizer)
         key = ConversionKey(
             material.facts.model_sha256,
@@ -142,7 +162,7 @@ class Workshop:
                 self.meter.going_on(Step.CONVERT, name, found.damaged)
             converted = found.value
             if converted is None:
-                converted = self._convert(name, point, recipe, options, material, (folder, beside))
+                converted = self._convert(name, point, recipe, options, material, (folder, beside), python)
                 self.cache.store(key, converted, folder, beside)
         loadable = Loadable(
             optimizer.runtime,
@@ -151,7 +171,7 @@ class Workshop:
             converted.contract,
             optimizer.runtime_options(options),
         )
-        measurable = loadable
+        measurable = replace(loadable, python=str(python)) if python is not None else loadable
         if (stand_in := converted.stand_in) is not None:
             where = str(folder if stand_in.shipped else beside)
             measurable = Loadable(stand_in.runtime, where, stand_in.entry, stand_in.contract)
@@ -268,6 +288,7 @@ class Workshop:
         options: dict[str, str],
         material: Material,
         targets: tuple[Path, Path],
+        python: Path | None,
     ) -> Converted:
         work = self.space.fresh(f"convert-{name}")
         made = (work / "files", work / "beside")
@@ -284,6 +305,7 @@ class Workshop:
             beside=str(made[1]),
             options=options,
             companion=str(material.companion) if material.companion is not None else None,
+            python=str(python) if python is not None else None,
         )
         result = self._run(Job(folder=str(work), data_limit_bytes=0, convert=job), Step.CONVERT, name)
         assert result.convert is not None

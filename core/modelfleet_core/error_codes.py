@@ -73,6 +73,15 @@ class Code(Enum):
     KEEP_FLOAT_UNKNOWN = "MF-1461"
     CALIBRATION_TOO_FEW = "MF-1462"
     HEADER_NOT_POSSIBLE = "MF-1466"
+    ISOLATED_NOT_MADE = "MF-1470"
+    ISOLATED_UNKNOWN = "MF-1471"
+    COMPANION_MISSING = "MF-1472"
+    COMPANION_INVALID = "MF-1473"
+    KEEP_FLOAT_UNSUPPORTED = "MF-1474"
+    EXTERNAL_FAILED = "MF-1475"
+    EXTERNAL_RESULT = "MF-1476"
+    HOOK_INVALID = "MF-1477"
+    HOOK_FAILED = "MF-1478"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -210,6 +219,7 @@ class Code(Enum):
     ACCELERATOR_ABSENT = "MF-4051"
     DELEGATE_MISSING = "MF-4057"
     VARIANT_GARBAGE = "MF-4058"
+    RUNTIME_ELSEWHERE = "MF-4063"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -375,6 +385,15 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.KEEP_FLOAT_UNKNOWN: CodeInfo("An operator that shall stay in float is not in the model"),
     Code.CALIBRATION_TOO_FEW: CodeInfo("There are too few calibration samples to hold some back"),
     Code.HEADER_NOT_POSSIBLE: CodeInfo("A variant cannot be written as a C header"),
+    Code.ISOLATED_NOT_MADE: CodeInfo("An isolated environment cannot be made"),
+    Code.ISOLATED_UNKNOWN: CodeInfo("There is no isolated tool of that name"),
+    Code.COMPANION_MISSING: CodeInfo("A converter needs the model in another form, and none was given"),
+    Code.COMPANION_INVALID: CodeInfo("The model's other form cannot be used"),
+    Code.KEEP_FLOAT_UNSUPPORTED: CodeInfo("An optimizer cannot keep single nodes in float"),
+    Code.EXTERNAL_FAILED: CodeInfo("An external builder failed"),
+    Code.EXTERNAL_RESULT: CodeInfo("An external builder's result breaks its contract"),
+    Code.HOOK_INVALID: CodeInfo("A training hook breaks its contract"),
+    Code.HOOK_FAILED: CodeInfo("A training hook failed"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
@@ -438,6 +457,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.ACCELERATOR_ABSENT: CodeInfo("The accelerator that a variant names is not there"),
     Code.DELEGATE_MISSING: CodeInfo("The delegate of an accelerator cannot be loaded"),
     Code.VARIANT_GARBAGE: CodeInfo("A runtime would answer the variant with garbage"),
+    Code.RUNTIME_ELSEWHERE: CodeInfo("A runtime cannot be driven in another interpreter"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

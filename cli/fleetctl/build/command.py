@@ -100,6 +100,7 @@ def build(
     need_extra("build", "numpy", "onnx", "onnxruntime", "psutil")
 
     from fleetctl.build import render
+    from fleetctl.build.env import ENVIRONMENTS
     from fleetctl.build.progress import shown
     from modelfleet_build import pipeline
     from modelfleet_build.decoding import parse_decoder
@@ -127,6 +128,7 @@ def build(
         limits=Limits(tuning_s=_seconds(tuning)),
         search=search,
         jobs=jobs,
+        environments=made.settings.cache_dir / ENVIRONMENTS,
         nice=nice,
     )
     with shown(made.terminal, made.clock, f"build {name}:{version}") as sink:

@@ -18,6 +18,7 @@ from modelfleet_build.child.jobs import (
     ChildError,
     ConvertJob,
     IntakeJob,
+    IsolatedJob,
     Job,
     Line,
     Result,
@@ -68,6 +69,8 @@ def _run(job: Job, tell: Tell) -> Result:
         from modelfleet_build.optimizers.onnxruntime_sensitivity import sensitivities
 
         return Result(sensitivity=sensitivities(job.sensitivity, SystemClock(), tell))
+    if job.isolated is not None:
+        return Result(isolated=_isolated(job.isolated, tell))
     raise ValueError("the job is empty")
 
 
@@ -90,8 +93,16 @@ def _convert(job: ConvertJob, tell: Tell) -> Converted:
         beside=Path(job.beside),
         options=job.options,
         companion=Path(job.companion) if job.companion is not None else None,
+        python=Path(job.python) if job.python is not None else None,
     )
     return optimizer.convert(task, tell)
+
+
+def _isolated(job: IsolatedJob, tell: Tell) -> dict[str, object]:
+    from modelfleet_build.isolated.call import call
+
+    folder = Path(job.folder)
+    return call(Path(job.python), job.script, job.settings, folder, dict[str, object], tell, job.threads)
 
 
 def _die_with_parent() -> None:

@@ -57,17 +57,38 @@ class ConvertJob:
     beside: str
     options: dict[str, str] = field(default_factory=dict)
     companion: str | None = None
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IsolatedJob:
+    """Run a script of `isolated/scripts`, see `isolated.call`.
+
+    Attributes:
+        python: Interpreter of the environment.
+        script: File name.
+        settings: What the script is told.
+        folder: For job, result, log and what the script makes.
+        threads: Of the numeric libraries.
+    """
+
+    python: str
+    script: str
+    settings: dict[str, object]
+    folder: str
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Loadable:
-    """A variant as a runtime opens it."""
+    """A variant as a runtime opens it; `python`: the interpreter that has the runtime, None = ours."""
 
     runtime: str
     folder: str
     entry: str
     contract: InputContract
     options: dict[str, str] = field(default_factory=dict)
+    python: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +217,7 @@ class Job:
     convert: ConvertJob | None = None
     measure: MeasureJob | None = None
     sensitivity: SensitivityJob | None = None
+    isolated: IsolatedJob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +229,7 @@ class Result:
     convert: Converted | None = None
     measure: Measured | None = None
     sensitivity: Sensitivities | None = None
+    isolated: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

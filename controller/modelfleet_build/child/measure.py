@@ -41,7 +41,8 @@ def measure(job: MeasureJob, clock: Clock, tell: Tell) -> Measured:
     failed = _answer(target, validation, Path(job.answers), "validation")
     if job.golden is not None:
         _answer(target, read_inputs(Path(job.golden)), Path(job.answers), "golden")
-    rss = peak_rss()
+    # In another interpreter it is not this process's, and most of it would be that one's own packages.
+    rss = peak_rss() if job.target.python is None else None
     if not job.rounds:
         return Measured(failed=failed, rss_bytes=rss, latency_us=None, ratio=None, control=None, rounds=0)
     reference = _open(job.reference) if job.reference is not None else target
@@ -77,7 +78,8 @@ def peak_rss() -> int | None:
 
 
 def _open(item: Loadable) -> Session:
-    runtime = registry.load(item.runtime)
+    elsewhere = Path(item.python) if item.python is not None else None
+    runtime = registry.load(item.runtime, elsewhere)
     return runtime.open(Path(item.folder), item.entry, item.contract, threads=1, options=item.options)
 
 

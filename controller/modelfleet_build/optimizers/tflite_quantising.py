@@ -90,7 +90,7 @@ def make_tflite(task: ConversionTask, tell: Tell) -> TfliteVariant:
     """Convert and quantize as the recipe says.
 
     Raises:
-        CallerError: MF-1431, an operator cannot be converted; MF-1465, `keep_float` names what is not there.
+        CallerError: MF-1431, an operator cannot be converted; MF-1461, `keep_float` names what is not there.
         WorldError: MF-1432, the quantizer failed.
     """
     data = _float_model(task)
