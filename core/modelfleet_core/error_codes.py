@@ -69,6 +69,9 @@ class Code(Enum):
     COVERAGE_TOO_LOW = "MF-1444"
     BUILD_REPORT_UNREADABLE = "MF-1450"
     BUILD_NOT_WRITTEN = "MF-1451"
+    EXPLAIN_VARIANT = "MF-1452"
+    EXPLAIN_PARENT = "MF-1453"
+    LAYERS_OPAQUE = "MF-1454"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -361,6 +364,9 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.COVERAGE_TOO_LOW: CodeInfo("The accelerator runs too little of a variant"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
     Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
+    Code.EXPLAIN_VARIANT: CodeInfo("A release folder has no such variant"),
+    Code.EXPLAIN_PARENT: CodeInfo("The float parent of a release is not at hand"),
+    Code.LAYERS_OPAQUE: CodeInfo("The layers of a variant cannot be seen"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),

@@ -17,6 +17,7 @@ from modelfleet_build.child.jobs import (
     Blame,
     ChildError,
     ConvertJob,
+    ExplainJob,
     IntakeJob,
     Job,
     Line,
@@ -64,6 +65,8 @@ def _run(job: Job, tell: Tell) -> Result:
         from modelfleet_build.child.measure import measure
 
         return Result(measure=measure(job.measure, SystemClock(), tell))
+    if job.explain is not None:
+        return Result(explain=_explain(job.explain, tell))
     raise ValueError("the job is empty")
 
 
@@ -88,6 +91,21 @@ def _convert(job: ConvertJob, tell: Tell) -> Converted:
         companion=Path(job.companion) if job.companion is not None else None,
     )
     return optimizer.convert(task, tell)
+
+
+def _explain(job: ExplainJob, tell: Tell) -> Any:
+    from modelfleet_build.arrays import read_inputs
+    from modelfleet_build.layers.compare import Compared, compare_layers
+    from modelfleet_runtimes import registry
+
+    target = job.target
+    folder, runtime = Path(target.folder), None
+    if job.run:
+        runtime = registry.load(target.runtime).open(
+            folder, target.entry, target.contract, options=target.options
+        )
+    what = Compared(Path(job.parent), folder / target.entry, target.contract, job.precision, runtime)
+    return compare_layers(what, read_inputs(Path(job.inputs)), tell)
 
 
 def _die_with_parent() -> None:

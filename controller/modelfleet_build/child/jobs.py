@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelfleet_build.facts import ModelFacts
+from modelfleet_build.layers.report import LayerReport
 from modelfleet_build.port import Converted, Recipe
 from modelfleet_core.release.contract import InputContract
+from modelfleet_core.release.manifest import Precision
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
@@ -96,6 +98,25 @@ class MeasureJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainJob:
+    """Compare a variant with its float parent layer by layer.
+
+    Attributes:
+        parent: The single-file model.
+        target: The variant.
+        precision: Of the variant.
+        inputs: File of `arrays.write_inputs`.
+        run: Also run the variant in its own runtime.
+    """
+
+    parent: str
+    target: Loadable
+    precision: Precision
+    inputs: str
+    run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """Median and 10th and 90th percentile over the rounds."""
 
@@ -127,7 +148,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Exactly one of the three is set.
+    """Exactly one of the four is set.
 
     Attributes:
         folder: Working folder of the child; it writes nothing outside it but what the job names.
@@ -141,6 +162,7 @@ class Job:
     intake: IntakeJob | None = None
     convert: ConvertJob | None = None
     measure: MeasureJob | None = None
+    explain: ExplainJob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +173,7 @@ class Result:
     intake: ModelFacts | None = None
     convert: Converted | None = None
     measure: Measured | None = None
+    explain: LayerReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
