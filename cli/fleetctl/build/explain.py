@@ -84,6 +84,9 @@ def blocks(view: Explanation) -> list[Block]:
     made += ["", found.verdict]
     if found.divergence is not None:
         made.append(f"to do: {found.divergence.todo}")
+        values = [layer.value for layer in found.layers if layer.suspect]
+        if values[-1] != guilty:
+            made.append("later layers marked ? may stand out because of it: their ranges fit healthy inputs")
     return made
 
 

@@ -97,9 +97,7 @@ def compare_layers(what: Compared, inputs: FloatArray, tell: Tell = lambda text:
 
 def _divergence(layer: Layer, bench: _Bench) -> Divergence:
     diagnosis = diagnose(layer, bench.evidence(layer.value))
-    return Divergence(
-        layer.value, layer.node, layer.operators, diagnosis.kind, diagnosis.why, diagnosis.todo
-    )
+    return Divergence(layer.value, layer.node, layer.operators, diagnosis.kind, diagnosis.why, diagnosis.todo)
 
 
 class _Bench:

@@ -44,7 +44,9 @@ _RECALIBRATE = (
     "calibrate on data that reaches the whole range, or with another method (percentile, entropy); "
     "otherwise leave this layer in float"
 )
-_CONVERTER = "the converter changed the layer: report the model, or leave this class out until it is corrected"
+_CONVERTER = (
+    "the converter changed the layer: report the model, or leave this class out until it is corrected"
+)
 _WEIGHTS = (
     "convert again from the same model; if it stays, leave this layer in float and report the model: its weights "
     "or their scales are not those of the float model"
@@ -56,7 +58,9 @@ def diagnose(layer: Layer, evidence: Evidence) -> Diagnosis:
     v, f = (item.astype(np.float64) for item in (evidence.variant, evidence.forced))
     finite = np.isfinite(v) & np.isfinite(f)
     if layer.not_finite:
-        why = f"it gives NaN or infinite values where the float model's are finite ({layer.not_finite} values)"
+        why = (
+            f"it gives NaN or infinite values where the float model's are finite ({layer.not_finite} values)"
+        )
         return Diagnosis("not_finite", why, "leave this layer in float; look for a division or a power in it")
     v, f = np.where(finite, v, 0.0), np.where(finite, f, 0.0)
     error2 = float(((v - f) ** 2).sum())
@@ -133,9 +137,7 @@ def _displaced(v: npt.NDArray[np.float64], f: npt.NDArray[np.float64], error2: f
                 best, move = left, (y, x)
     if best > 0.25 * here or move == (0, 0):
         return None
-    why = (
-        f"its image is displaced by {move[0]} rows and {move[1]} columns: the padding is not the float model's"
-    )
+    why = f"its image is displaced by {move[0]} rows and {move[1]} columns: the padding is not the float model's"
     return Diagnosis("displaced", why, _CONVERTER)
 
 
@@ -145,7 +147,9 @@ def _border(v: npt.NDArray[np.float64], f: npt.NDArray[np.float64], error2: floa
     inside = float(((v - f)[:, :, 1:-1, 1:-1] ** 2).sum())
     if inside > 0.1 * error2:
         return None
-    why = f"{100 * (1 - inside / error2):.0f} % of its error lies in the outermost pixels: the padding is wrong"
+    why = (
+        f"{100 * (1 - inside / error2):.0f} % of its error lies in the outermost pixels: the padding is wrong"
+    )
     return Diagnosis("border", why, _CONVERTER)
 
 

@@ -151,7 +151,9 @@ def _variant(manifest: Manifest, request: ExplainRequest) -> Variant:
     refusal = next((item for item in manifest.refusals if item.variant == request.variant), None)
     if refusal is not None:
         happened = f"{request.variant} was refused, so its files were not kept: {refusal.reason}"
-        todo = "build it again with a budget that lets it through (--max-drop 100pt), and explain that release"
+        todo = (
+            "build it again with a budget that lets it through (--max-drop 100pt), and explain that release"
+        )
     else:
         happened = f"{manifest.reference()} has no variant {request.variant!r}"
         todo = f"did you mean {nearest[0]}?" if nearest else "name one of them"

@@ -217,7 +217,9 @@ def openvino_pad(path: Path, value: str) -> None:
     text = path.read_text()
     at = text.index(f'names="{value}"')
     begin = max(text.rindex('type="Convolution"', 0, at), text.rfind('type="GroupConvolution"', 0, at))
-    changed = re.sub(r'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"', text[begin:at], count=1)
+    changed = re.sub(
+        r'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"', text[begin:at], count=1
+    )
     assert changed != text[begin:at]
     path.write_text(text[:begin] + changed + text[at:])
 
