@@ -42,8 +42,8 @@ def explain(
     samples: Annotated[int, typer.Option("--samples", min=1, max=1024, help="Samples at most.")] = 32,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Compare a variant with its float parent layer by layer, and name the first layer that diverges. Exit code:
-    0 no layer diverges, 3 one does.
+    """Compare a variant with its float parent layer by layer, and name the first layer that diverges. Exit
+    code: 0 no layer diverges, 3 one does.
 
     \b
     Example:

@@ -1,7 +1,7 @@
 """Runs parent and variant side by side, sample by sample, and compares every value that both have.
 
-Cost: three runs of the parent's operators and one or two of the variant for each sample, whatever the number of
-layers; one more of the parent for each suspect.
+Cost: three runs of the parent's operators and one or two of the variant for each sample, whatever the number
+of layers; one more of the parent for each suspect.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Compared:
         contract: How the variant's tensors are bound.
         precision: Of the variant; sets the floor of the rule.
         runtime: The variant in its real runtime, whose answers are held against the layers' own; None = not.
-        effects: Measure the effect on the outputs for every layer and not for suspects alone; costs one run of
-            the parent for each layer and sample of the closer look.
+        effects: Measure the effect on the outputs for every layer and not for suspects alone; costs one run
+            of the parent for each layer and sample of the closer look.
     """
 
     parent: Path

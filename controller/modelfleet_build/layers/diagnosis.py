@@ -48,8 +48,8 @@ _CONVERTER = (
     "the converter changed the layer: report the model, or leave this class out until it is corrected"
 )
 _WEIGHTS = (
-    "convert again from the same model; if it stays, leave this layer in float and report the model: its weights "
-    "or their scales are not those of the float model"
+    "convert again from the same model; if it stays, leave this layer in float and report the model: "
+    "its weights or their scales are not those of the float model"
 )
 
 
@@ -137,7 +137,7 @@ def _displaced(v: npt.NDArray[np.float64], f: npt.NDArray[np.float64], error2: f
                 best, move = left, (y, x)
     if best > 0.25 * here or move == (0, 0):
         return None
-    why = f"its image is displaced by {move[0]} rows and {move[1]} columns: the padding is not the float model's"
+    why = f"its image is displaced by {move[0]} rows and {move[1]} columns: the padding is another"
     return Diagnosis("displaced", why, _CONVERTER)
 
 

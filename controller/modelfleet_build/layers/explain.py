@@ -1,4 +1,4 @@
-"""Explains one variant of a release folder: finds its float parent, and compares the two in a child process."""
+"""Explains one variant of a release folder: finds its float parent and compares the two in a child process."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _no_parent(happened: str, wanted: str, todo: str) -> CallerError:
 
 
 def _readable(place: Path, variant: Variant) -> str:
-    """The file whose layers can be seen: the entry, or what it was compiled from where that lies beside it."""
+    """The file whose layers can be seen: the entry, or what it was compiled from if that lies beside it."""
     entry = place / variant.entry
     if entry.suffix != ".tflite" or not _compiled(entry):
         return variant.entry

@@ -47,8 +47,8 @@ class ParentGraph:
     def forced(self, known: Collection[str], shapes: Mapping[str, Shape]) -> onnx.ModelProto:
         """The model in which every operator reads the values in `known` from inputs called NAME@given.
 
-        What it gives for a value is what the parent's operators make of the given values just before it, and of
-        none before those.
+        What it gives for a value is what the parent's operators make of the given values just before it, and
+        of none before those.
         """
         made = with_outputs(self.model, [name for name in known if name not in self.inputs])
         del made.graph.value_info[:]

@@ -13,8 +13,8 @@ class Layer:
         value: Name of the value in the ONNX model.
         node: Name of the node that gives it (its first output where it has no name).
         operators: Types of the parent's operators between the compared values before and this one.
-        own_error: RMS of (variant - what the parent's operators make of the variant's own inputs) / RMS of the
-            parent's value.
+        own_error: RMS of (variant - what the parent's operators make of the variant's own inputs) / RMS of
+            the parent's value.
         total_error: RMS of (variant - parent) / RMS of the parent's value.
         channel_error: As `own_error`, of the worst channel alone (axis 1), still by the RMS of all channels.
         cosine: Cosine of the variant's and the parent's values, -1 to 1; 0 where one of them is zero.
@@ -25,8 +25,8 @@ class Layer:
         saturated: Share of the variant's values at an end of the range, 0 to 1; None likewise.
         beyond: Share of the values that the float operators give outside the range, 0 to 1; None likewise.
         not_finite: Values of the variant that are NaN or infinite where the parent's are finite.
-        effect: RMS change of the worst output / its RMS when this layer's own error alone is added to the float
-            model; None where it was not tried.
+        effect: RMS change of the worst output / its RMS when this layer's own error alone is added to the
+            float model; None where it was not tried.
         suspect: Its own error stands out (see `rule`).
     """
 
@@ -76,8 +76,8 @@ class OutputError:
     Attributes:
         name: Which.
         total_error: As in `Layer`.
-        runtime_error: RMS of (the real runtime's answer - the answer when every layer is looked at) / RMS of the
-            parent's; None where the runtime was not run.
+        runtime_error: RMS of (the real runtime's answer - the answer when every layer is looked at) / RMS of
+            the parent's; None where the runtime was not run.
     """
 
     name: str

@@ -1,10 +1,11 @@
 """Which layer diverges first. The rule, in words:
 
-A layer is *suspect* when its own error reaches the floor of the variant's precision and four times the median own
-error of all layers (or, for a single channel, three floors and twelve medians), or when it gives NaN where the
-parent does not. The first suspect in the order of the graph *diverges* when its own error alone, added to the
-float model, changes an output by the effect floor. Own errors do not pile up from layer to layer, so the rule is
-as sharp at the end of a deep network as at its beginning; a healthy layer's is that of rounding to 8 bits.
+A layer is *suspect* when its own error reaches the floor of the variant's precision and four times the
+median own error of all layers (or, for a single channel, three floors and twelve medians), or when it gives
+NaN where the parent does not. The first suspect in the order of the graph *diverges* when its own error
+alone, added to the float model, changes an output by the effect floor. Own errors do not pile up from layer
+to layer, so the rule is as sharp at the end of a deep network as at its beginning; a healthy layer's is that
+of rounding to 8 bits.
 """
 
 from __future__ import annotations

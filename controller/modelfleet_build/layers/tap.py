@@ -91,7 +91,7 @@ def opaque(path: Path, why: str) -> CallerError:
         Code.LAYERS_OPAQUE,
         f"the layers of {path.name} cannot be compared: {why}",
         expected="an .onnx, .tflite or OpenVINO .xml file whose operators run on this machine",
-        todo="explain the variant of another class that was quantized the same way, for example arm-litert.int8",
+        todo="explain a variant of another class that was quantized the same way, such as arm-litert.int8",
     )
 
 
