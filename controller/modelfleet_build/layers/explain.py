@@ -1,4 +1,4 @@
-"""Explains one variant of a release folder: finds its float parent and compares the two in a child process."""
+"""Explains one variant of a release folder: finds its float parent, compares them in a child process."""
 
 from __future__ import annotations
 
