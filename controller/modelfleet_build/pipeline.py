@@ -422,4 +422,5 @@ def _report(
         data=tuple(DataReport(item.role.value, len(item), item.sha256) for item in data.all()),
         classes=tuple(result.report for result in results),
         warnings=tuple(warnings),
+        model=str(request.model.absolute()),
     )

@@ -140,6 +140,7 @@ class BuildReport:
         release: Release id, None where none was written.
         seconds: Wall-clock time of the build.
         warnings: Plain sentences that a person should read.
+        model: Path of the model on the machine that built, for `fleetctl build explain`.
     """
 
     name: str
@@ -156,6 +157,7 @@ class BuildReport:
     classes: tuple[ClassReport, ...]
     warnings: tuple[str, ...] = ()
     schema: int = 1
+    model: str = ""
 
 
 def read_report(folder: Path) -> BuildReport:

@@ -82,6 +82,9 @@ class Code(Enum):
     EXTERNAL_RESULT = "MF-1476"
     HOOK_INVALID = "MF-1477"
     HOOK_FAILED = "MF-1478"
+    EXPLAIN_VARIANT = "MF-1452"
+    EXPLAIN_PARENT = "MF-1453"
+    LAYERS_OPAQUE = "MF-1454"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -394,6 +397,9 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.EXTERNAL_RESULT: CodeInfo("An external builder's result breaks its contract"),
     Code.HOOK_INVALID: CodeInfo("A training hook breaks its contract"),
     Code.HOOK_FAILED: CodeInfo("A training hook failed"),
+    Code.EXPLAIN_VARIANT: CodeInfo("A release folder has no such variant"),
+    Code.EXPLAIN_PARENT: CodeInfo("The float parent of a release is not at hand"),
+    Code.LAYERS_OPAQUE: CodeInfo("The layers of a variant cannot be seen"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),

@@ -14,6 +14,7 @@ from modelfleet_core.release.manifest import Precision, Task
 
 if TYPE_CHECKING:
     from modelfleet_core.release.device_class import DeviceClass
+    from modelfleet_core.release.manifest import Manifest
 from modelfleet_core.release.shipped_classes import SHIPPED
 
 
@@ -142,6 +143,10 @@ def report(
     folder: Annotated[
         Path, typer.Argument(help="The release folder that `fleetctl build` wrote.", metavar="DIR")
     ],
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write it as one web page with plots instead.", metavar="FILE.html"),
+    ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show the report of a build: accuracy, latency, size per variant, and why each refused one was refused.
@@ -149,13 +154,37 @@ def report(
     \b
     Example:
       fleetctl build report build/digits-1.1
+      fleetctl build report build/digits-1.1 --html digits-1.1.html
     """
     need_extra("build", "numpy", "onnx")
 
-    from fleetctl.build import render
     from modelfleet_build.report import read_report
 
-    emit(app_of(ctx).terminal, read_report(folder), output, lambda view: render.report(view, folder))
+    made, view = app_of(ctx), read_report(folder)
+    if html is not None:
+        from fleetctl import safefile
+        from fleetctl.build.html.page import page
+
+        safefile.write(html, page(view, _manifest(folder)).encode())
+        made.terminal.line(f"{html}: the report of {view.name}:{view.version}; open it in a browser")
+        return
+
+    from fleetctl.build import render
+
+    emit(made.terminal, view, output, lambda view: render.report(view, folder))
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """The manifest beside the report; a report alone has none."""
+    from fleetctl import safefile
+    from modelfleet_core.release.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
+    from modelfleet_core.wire import codec
+
+    path = folder / MANIFEST_NAME
+    if not path.exists():
+        return None
+    data = safefile.read(path, MAX_MANIFEST_BYTES, "the manifest")
+    return codec.decode(data, Manifest, what=str(path), limit=MAX_MANIFEST_BYTES)
 
 
 def _known(files: list[Path]) -> tuple[DeviceClass, ...]:

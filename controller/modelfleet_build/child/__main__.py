@@ -17,6 +17,7 @@ from modelfleet_build.child.jobs import (
     Blame,
     ChildError,
     ConvertJob,
+    ExplainJob,
     IntakeJob,
     IsolatedJob,
     Job,
@@ -71,6 +72,8 @@ def _run(job: Job, tell: Tell) -> Result:
         return Result(sensitivity=sensitivities(job.sensitivity, SystemClock(), tell))
     if job.isolated is not None:
         return Result(isolated=_isolated(job.isolated, tell))
+    if job.explain is not None:
+        return Result(explain=_explain(job.explain, tell))
     raise ValueError("the job is empty")
 
 
@@ -103,6 +106,22 @@ def _isolated(job: IsolatedJob, tell: Tell) -> dict[str, object]:
 
     folder = Path(job.folder)
     return call(Path(job.python), job.script, job.settings, folder, dict[str, object], tell, job.threads)
+
+
+def _explain(job: ExplainJob, tell: Tell) -> Any:
+    from modelfleet_build.arrays import read_inputs
+    from modelfleet_build.layers.compare import Compared, compare_layers
+    from modelfleet_runtimes import registry
+
+    target = job.target
+    folder, runtime = Path(target.folder), None
+    if job.run:
+        elsewhere = Path(target.python) if target.python is not None else None
+        runtime = registry.load(target.runtime, elsewhere).open(
+            folder, target.entry, target.contract, options=target.options
+        )
+    what = Compared(Path(job.parent), folder / target.entry, target.contract, job.precision, runtime)
+    return compare_layers(what, read_inputs(Path(job.inputs)), tell)
 
 
 def _die_with_parent() -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelfleet_build.facts import ModelFacts
+from modelfleet_build.layers.report import LayerReport
 from modelfleet_build.port import Converted, Recipe
 from modelfleet_core.release.contract import InputContract
+from modelfleet_core.release.manifest import Precision
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
@@ -119,6 +121,25 @@ class MeasureJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainJob:
+    """Compare a variant with its float parent layer by layer.
+
+    Attributes:
+        parent: The single-file model.
+        target: The variant.
+        precision: Of the variant.
+        inputs: File of `arrays.write_inputs`.
+        run: Also run the variant in its own runtime.
+    """
+
+    parent: str
+    target: Loadable
+    precision: Precision
+    inputs: str
+    run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """Median and 10th and 90th percentile over the rounds."""
 
@@ -218,6 +239,7 @@ class Job:
     measure: MeasureJob | None = None
     sensitivity: SensitivityJob | None = None
     isolated: IsolatedJob | None = None
+    explain: ExplainJob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +252,7 @@ class Result:
     measure: Measured | None = None
     sensitivity: Sensitivities | None = None
     isolated: dict[str, object] | None = None
+    explain: LayerReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
