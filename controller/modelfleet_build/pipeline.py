@@ -57,6 +57,8 @@ from modelfleet_runtimes.decoders import BoxDecoder, open_decoder
 from modelfleet_runtimes.golden import MAX_GOLDEN_BYTES, record_count
 
 _PARENT = "float parent"
+# Below that nothing can be lost any more, and the fault is rather in data or decoder than in the model.
+_HARDLY_RIGHT = 0.05
 _STEPS_BEFORE, _STEPS_PER_VARIANT, _STEPS_AFTER = 3, 2, 1
 
 
@@ -396,6 +398,11 @@ def _report(
         warnings.append(
             f"the model itself gives NaN or infinite values on {judged.not_finite} of {judged.samples} "
             f"validation samples; its variants are measured against that"
+        )
+    if judged.value < _HARDLY_RIGHT:
+        warnings.append(
+            f"the float parent itself reaches only {100 * judged.value:.2f} % of {judged.metric}: "
+            f"check that the truth is the model's, and for a detector --decoder"
         )
     return BuildReport(
         name=request.name,
