@@ -90,6 +90,7 @@ INTEGER: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
     "GlobalMaxPool": ([node("GlobalMaxPool", ["c"], "g"), node("Mul", ["c", "g"], "a")], {}),
     "HardSigmoid": ([node("HardSigmoid", ["c"], "a")], {}),
     "HardSwish": ([node("HardSwish", ["c"], "a")], {}),
+    "LRN": ([node("LRN", ["c"], "a", size=5, alpha=0.1)], {}),
     "LeakyRelu": ([node("LeakyRelu", ["c"], "a", alpha=0.1)], {}),
     "MaxPool": ([node("MaxPool", ["c"], "a", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])], {}),
     "Neg": ([node("Neg", ["c"], "a")], {}),

@@ -105,7 +105,11 @@ OPERATORS: Mapping[str, Row] = {
     "HardSwish": Row(elementwise.unary("HARD_SWISH"), "HARD_SWISH"),
     "Identity": Row(shaping.identity, "nothing"),
     "InstanceNormalization": Row(normalise.instance_normalization, "MEAN, SUB, MUL, ADD, RSQRT"),
-    "LRN": Row(normalise.local_response, "MUL, PAD, AVERAGE_POOL_2D, ADD, RSQRT; POW for unusual exponents"),
+    "LRN": Row(
+        normalise.local_response,
+        "MUL, PAD, AVERAGE_POOL_2D, ADD, RSQRT; POW for exponents other than 0.5, 0.75 and 1",
+        "even sizes",
+    ),
     "LayerNormalization": Row(
         normalise.layer_normalization, "MEAN, SUB, MUL, ADD, RSQRT", "outputs of mean and deviation"
     ),
