@@ -142,10 +142,10 @@ def test_constants_behind_the_flatbuffer_are_put_into_it() -> None:
     tool.load_quantization_recipe(recipe.static_wi8_ai8())
     rows = [{"x": np.ascontiguousarray(stored(sample))}]
     apart = bytes(tool.quantize(tool.calibrate({"serving_default": rows})).quantized_model)
-    packed = schema.ModelT.InitFromPackedBuf(bytearray(apart), 0)
+    packed: Any = schema.ModelT.InitFromPackedBuf(bytearray(apart), 0)
     assert any(buffer.offset > 1 for buffer in packed.buffers), "the quantizer no longer does this"
     inline = with_inline_constants(apart)
-    whole = schema.ModelT.InitFromPackedBuf(bytearray(inline), 0)
+    whole: Any = schema.ModelT.InitFromPackedBuf(bytearray(inline), 0)
     assert not any(buffer.offset for buffer in whole.buffers)
     assert max(len(buffer.data) for buffer in whole.buffers if buffer.data is not None) == 600 * 512
     np.testing.assert_array_equal(

@@ -113,6 +113,12 @@ CASES: list[Case] = [
     Case(
         "GroupNormalization", [node("GroupNormalization", ["x", "s", "b"], num_groups=3)], CHANNELS, opset=21
     ),
+    Case(
+        "GroupNormalization",
+        [node("GroupNormalization", ["x", "s", "b"], num_groups=3)],
+        {"s": weights(3), "b": weights(3, seed=4)},
+        opset=18,
+    ),
     one("LpNormalization", axis=1),
     one("MatMul", {"w": weights(8, 5)}),
     one("Pad", {"p": ints(0, 1, 2, 0, 0, 0, -1, 3), "v": np.float32(1.5)}),
