@@ -126,6 +126,11 @@ def test_a_pad_before_a_convolution_becomes_its_padding() -> None:
     constants = {"p": ints(0, 0, 1, 1, 0, 0, 1, 1), "w": weights(4, 6, 3, 3)}
     assert made_of(nodes, constants) == {"CONV_2D": 1}
     assert made_of(nodes, {**constants, "p": ints(0, 0, 2, 1, 0, 0, 1, 1)}) == {"PAD": 1, "CONV_2D": 1}
+    # Neither channels nor anything but zeros can be padding of a convolution.
+    deeper = {"p": ints(0, 1, 1, 1, 0, 1, 1, 1), "w": weights(4, 8, 3, 3)}
+    assert made_of(nodes, deeper)["PAD"] == 1
+    nodes[0] = node("Pad", ["x", "p", "one"], "q")
+    assert made_of(nodes, {**constants, "one": np.float32(1)})["PADV2"] == 1
 
 
 def test_a_bias_is_added_inside_the_product() -> None:
