@@ -203,6 +203,8 @@ class Code(Enum):
     VARIANT_INCOMPLETE = "MF-4038"
     RUNTIME_OPTION = "MF-4050"
     ACCELERATOR_ABSENT = "MF-4051"
+    TENSORRT_VERSION = "MF-4052"
+    ENGINE_BUILD_FAILED = "MF-4053"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -424,6 +426,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.RUNTIME_OPTION: CodeInfo("A runtime does not know an option of the variant"),
     Code.ACCELERATOR_ABSENT: CodeInfo("The accelerator that a variant names is not there"),
+    Code.TENSORRT_VERSION: CodeInfo("The device's TensorRT is not one that a variant was made for"),
+    Code.ENGINE_BUILD_FAILED: CodeInfo("TensorRT cannot build the engine of a variant"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

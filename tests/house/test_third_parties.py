@@ -37,6 +37,7 @@ ALLOWED: dict[str, list[str]] = {
         "modelfleet_build.tflite*",
     ],
     "openvino": ["modelfleet_runtimes.openvino*", "modelfleet_build.optimizers.openvino*"],
+    "tensorrt": ["modelfleet_runtimes.tensorrt_python"],  # part of JetPack, never from an index
     "tflite_runtime": ["modelfleet_runtimes.tflite_legacy*"],
     "onnx": ["modelfleet_build*"],
     "google": ["modelfleet_build.intake"],  # protobuf's DecodeError, which onnx lets through
