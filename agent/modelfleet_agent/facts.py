@@ -17,8 +17,8 @@ _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 _GRANULE: Final = 64 * 1024 * 1024
-# Device nodes of NVIDIA's drivers: of PCIe cards, and of the GPU of a Jetson. What a Jetson's root file system
-# holds beside (/etc/nv_tegra_release) is there in a container that sees no GPU too, so it proves nothing.
+# Device nodes of NVIDIA's drivers: of PCIe cards, and of the GPU of a Jetson. What the root file system of a
+# Jetson holds beside (/etc/nv_tegra_release) is there in a container that sees no GPU too: it proves nothing.
 _CUDA_NODES: Final = (
     "dev/nvidia0",
     "dev/nvhost-gpu",

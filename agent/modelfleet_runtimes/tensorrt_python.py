@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PLAN = "engine.plan"
 # Not `tensorrt.nptype`: that of TensorRT 8 names types that numpy has no more.
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "FLOAT": np.dtype(np.float32),
     "HALF": np.dtype(np.float16),
     "INT8": np.dtype(np.int8),
