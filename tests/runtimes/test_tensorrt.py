@@ -1,4 +1,4 @@
-"""TensorRT without a GPU: all around it is real; TensorRT and the CUDA driver are fakes of their interfaces."""
+"""TensorRT without a GPU: all around it is real; TensorRT and the CUDA driver are fakes."""
 
 from __future__ import annotations
 
