@@ -92,7 +92,7 @@ def test_accuracy_control_gives_back_operators_until_it_is_content(tmp_path: Pat
         {**recipe.parameters, "max_drop": "0", "most_operators_in_float": "2"},
         needs_calibration=True,
     )
-    blends = (digits()[:60] + digits()[60:120]) / 2  # two digits in each: hard to decide
+    blends = (digits()[:60] + digits()[60:120]) * np.float32(0.5)  # two digits in each: hard to decide
     plain = weights_quantised(convert(plugin, "int8", tmp_path / "plain"))
     made = convert(plugin, strict, tmp_path / "strict", samples=blends)
     assert 1 <= len(plain) - len(weights_quantised(made)) <= 2

@@ -191,8 +191,9 @@ def module(version: str, *, refuses: str = "") -> Any:
             assert stream == 77
             inputs = {}
             for name, shape in self._shapes.items():
-                room = (ctypes.c_float * int(np.prod(shape))).from_address(self._addresses[name])
-                inputs[name] = np.frombuffer(room, np.float32).reshape(shape).copy()
+                size = 4 * int(np.prod(shape))
+                data = ctypes.string_at(self._addresses[name], size)
+                inputs[name] = np.frombuffer(data, np.float32).reshape(shape)
             names = [item.name for item in self._session.get_outputs()]
             for name, value in zip(names, self._session.run(names, inputs), strict=True):
                 ctypes.memmove(self._addresses[name], np.ascontiguousarray(value).ctypes.data, value.nbytes)
@@ -206,7 +207,7 @@ def module(version: str, *, refuses: str = "") -> Any:
             self.num_io_tensors = len(self._names)
 
         def get_tensor_name(self, index: int) -> str:
-            return self._names[index]
+            return str(self._names[index])
 
         def get_tensor_mode(self, name: str) -> _Mode:
             return _Mode.INPUT if name in self._inputs else _Mode.OUTPUT

@@ -51,9 +51,7 @@ Loader = Callable[..., tuple[EngineMaker, Any]]
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     fake, real = FakeCuda(), ctypes.CDLL
-    monkeypatch.setattr(
-        cuda_driver.ctypes, "CDLL", lambda name: fake if name == cuda_driver.LIBRARY else real(name)
-    )
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: fake if name == cuda_driver.LIBRARY else real(name))
     return fake
 
 
@@ -120,7 +118,7 @@ def test_the_builder_is_told_what_the_spec_says(
     tensorrt: Loader, tmp_path: Path, version: str, precision: Precision, network: int, flags: set[str]
 ) -> None:
     maker, made = tensorrt(version)
-    allowed = {"fp16": precision is Precision.FP16, "int8": precision is Precision.INT8}
+    allowed: dict[str, Any] = {"fp16": precision is Precision.FP16, "int8": precision is Precision.INT8}
     opened(maker, tmp_path / "v", precision=precision, optimization_level=4, **allowed)
     assert (made["network_flags"], made["flags"], made["cleared"]) == (network, flags, {"TF32"})
     assert made["workspace"] == 64 * MIB
@@ -197,7 +195,7 @@ def test_a_machine_without_a_gpu_is_told(
     tensorrt: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     maker, _ = tensorrt()
-    monkeypatch.setattr(cuda_driver.ctypes, "CDLL", lambda name: FakeCuda(failing="cuInit"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeCuda(failing="cuInit"))
     with pytest.raises(WorldError, match="cuInit failed with CUDA error 100") as caught:
         opened(maker, tmp_path / "v")
     assert caught.value.code is Code.ACCELERATOR_ABSENT

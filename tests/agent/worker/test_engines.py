@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from modelfleet_agent.control.protocol import ModelRef
-from modelfleet_agent.worker import model as worker_model
 from modelfleet_agent.worker.model import LoadedVariant, open_variant
 from modelfleet_agent.worker.protocol import Open
 from modelfleet_core.release.contract import InputContract
@@ -52,7 +51,7 @@ def test_the_folder_reaches_the_runtime(
     variants: Variants, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engines: str
 ) -> None:
     runtime = Keeping()
-    monkeypatch.setattr(worker_model.registry, "load", lambda name: runtime)
+    monkeypatch.setattr("modelfleet_runtimes.registry.load", lambda name: runtime)
     load(variants("1.1"), engines and str(tmp_path / engines))
     assert runtime.told == [tmp_path / engines if engines else None]
 
