@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorrt
+import tensorrt  # pyright: ignore[reportMissingImports]  # part of the GPU's installation
 
 from modelfleet_core.release.contract import InputContract
 from modelfleet_core.release.engine_spec import EngineSpec

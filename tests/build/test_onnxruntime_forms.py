@@ -98,7 +98,7 @@ def test_models_with_several_outputs_resizes_and_concatenations(
     samples = images(source, 8)
     made = convert(plugin, name, tmp_path / "made", SOURCES[source], samples)
     exact = onnxruntime.InferenceSession(str(made.task.model), providers=["CPUExecutionProvider"])
-    expected = exact.run(None, {"image": samples})
+    expected: list[Any] = list(exact.run(None, {"image": samples}))
     answers = made.answers(plugin, samples)
     assert len(answers) == len(expected)
     for value, wanted in zip(answers.values(), expected, strict=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +142,8 @@ def _values(widened: bytes, names: list[str], samples: FloatArray) -> Iterator[t
     for row in range(len(samples)):
         sample = samples[row : row + 1]
         yield source, sample
-        yield from zip(names, session.run(names, {source: sample}), strict=True)
+        values: list[Any] = list(session.run(names, {source: sample}))
+        yield from zip(names, values, strict=True)
 
 
 def _widened(model: Path) -> tuple[bytes, list[str], set[str]]:
