@@ -223,6 +223,8 @@ class Code(Enum):
     DELEGATE_MISSING = "MF-4057"
     VARIANT_GARBAGE = "MF-4058"
     RUNTIME_ELSEWHERE = "MF-4063"
+    TENSORRT_VERSION = "MF-4052"
+    ENGINE_BUILD_FAILED = "MF-4053"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -464,6 +466,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.DELEGATE_MISSING: CodeInfo("The delegate of an accelerator cannot be loaded"),
     Code.VARIANT_GARBAGE: CodeInfo("A runtime would answer the variant with garbage"),
     Code.RUNTIME_ELSEWHERE: CodeInfo("A runtime cannot be driven in another interpreter"),
+    Code.TENSORRT_VERSION: CodeInfo("The device's TensorRT is not one that a variant was made for"),
+    Code.ENGINE_BUILD_FAILED: CodeInfo("TensorRT cannot build the engine of a variant"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

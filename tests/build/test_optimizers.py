@@ -1,4 +1,4 @@
-"""The shipped conformance suite on the three bundled optimizers, with digits:1.1."""
+"""The shipped conformance suite on the bundled optimizers, with digits:1.1."""
 
 from __future__ import annotations
 
@@ -67,6 +67,12 @@ class TestLiteRtOptimizer(OptimizerConformance):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
         return shipped("arm-litert")
+
+
+class TestTensorRtOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return shipped("jetson-tensorrt")
 
 
 def test_an_optimizer_whose_package_is_missing_is_told(tmp_path: Path) -> None:

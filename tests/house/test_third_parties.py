@@ -38,6 +38,7 @@ ALLOWED: dict[str, list[str]] = {
         "modelfleet_build.tflite*",
     ],
     "openvino": ["modelfleet_runtimes.openvino*", "modelfleet_build.optimizers.openvino*"],
+    "tensorrt": ["modelfleet_runtimes.tensorrt_python"],  # part of JetPack, never from an index
     "tflite_runtime": ["modelfleet_runtimes.tflite_legacy"],
     "tflite_micro": ["modelfleet_runtimes.tflm", "modelfleet_build.optimizers.tflm"],
     "onnx": ["modelfleet_build*"],
