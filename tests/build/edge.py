@@ -9,13 +9,20 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import pytest
 
 from modelfleet_build.arrays import write_inputs
 from modelfleet_build.facts import ModelFacts
 from modelfleet_build.intake import take_in
 from modelfleet_build.port import ConversionTask, Converted, Optimizer
 from modelfleet_build.registry import recipe_of
+from modelfleet_runtimes.registry import installed_version
+from modelfleet_runtimes.tflite_file import TfliteFile, read_tflite
 
+tflm = pytest.mark.skipif(
+    installed_version("tflite-micro") is None, reason="tflite-micro has no wheel for this machine"
+)
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 MODELS = Path(__file__).parent / "models"
 SOURCES = {
@@ -83,3 +90,19 @@ def converted(
         options=options,
     )
     return optimizer.convert(task, lambda text: None)
+
+
+def material_of(graph: onnx.ModelProto, folder: Path) -> Material:
+    """A graph with the input `x` [n, channels, side, side], and random images for it."""
+    folder.mkdir(parents=True)
+    onnx.save(graph, str(folder / "given.onnx"))
+    facts = take_in(folder / "given.onnx", folder / "model.onnx")
+    random = np.random.default_rng(7)
+    data = random.random((24, *facts.inputs[0].shape[1:]), np.float32)
+    write_inputs(folder / "calibration.npz", data)
+    return Material("graph", folder / "model.onnx", facts, folder / "calibration.npz", data)
+
+
+def file_of(folder: Path) -> TfliteFile:
+    """What a variant's file says of itself."""
+    return read_tflite((folder / "model.tflite").read_bytes())

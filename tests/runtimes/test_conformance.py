@@ -1,4 +1,4 @@
-"""The shipped conformance suite on the three bundled runtimes, each with a real variant."""
+"""The shipped conformance suite on the bundled runtimes that run here, each with a real variant."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from modelfleet_runtimes.port import Runtime
 from modelfleet_runtimes.testing import ConformanceCase, RuntimeConformance
 
 from . import variants
+from tests.build.edge import tflm
 
 
 def _case(
@@ -48,6 +49,18 @@ class TestLiteRt(RuntimeConformance):
     @classmethod
     def case(cls, tmp_path_factory: pytest.TempPathFactory) -> ConformanceCase:
         return _case(tmp_path_factory.mktemp("litert"), variants.tflite_variant, ("ai_edge_litert",))
+
+
+@tflm
+class TestTfliteMicro(RuntimeConformance):
+    @pytest.fixture
+    def runtime(self) -> Runtime:
+        return registry.load("tflm")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, tmp_path_factory: pytest.TempPathFactory) -> ConformanceCase:
+        return _case(tmp_path_factory.mktemp("tflm"), variants.tflite_variant, ("tflite_micro",))
 
 
 class TestOpenVino(RuntimeConformance):
