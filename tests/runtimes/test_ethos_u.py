@@ -14,9 +14,6 @@ from modelfleet_runtimes.ethos_u import DELEGATE, plugin
 
 from .variants import tflite_variant
 
-# LiteRT's `Delegate` complains of its own half-made object when the library is no delegate.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def variant(tmp_path: Path) -> tuple[Path, str, InputContract]:
@@ -31,7 +28,9 @@ def test_a_device_without_the_delegate_is_told(variant: tuple[Path, str, InputCo
     assert "board's system image" in caught.value.expected
 
 
-@pytest.mark.parametrize("library", ["/nowhere/lib.so", ctypes.util.find_library("m") or "libm.so.6"])
+@pytest.mark.parametrize(
+    "library", ["/usr/lib/nowhere.so", "nowhere.so.1", ctypes.util.find_library("m") or "libm.so.6"]
+)
 def test_a_library_that_is_absent_or_no_delegate(
     variant: tuple[Path, str, InputContract], library: str
 ) -> None:
@@ -39,6 +38,17 @@ def test_a_library_that_is_absent_or_no_delegate(
         plugin.open(*variant, options={"delegate": library})
     assert caught.value.code is Code.DELEGATE_MISSING
     assert library in caught.value.happened
+
+
+@pytest.mark.parametrize(
+    "library", ["", "lib.py", "/tmp/lib.so", "/usr/lib/../../tmp/lib.so", "./lib.so", "lib.so;x"]
+)
+def test_a_release_chooses_only_among_the_libraries_of_the_system(
+    variant: tuple[Path, str, InputContract], library: str
+) -> None:
+    with pytest.raises(CallerError) as caught:
+        plugin.open(*variant, options={"delegate": library})
+    assert caught.value.code is Code.RUNTIME_OPTION
 
 
 def test_other_options_are_refused(variant: tuple[Path, str, InputContract]) -> None:
