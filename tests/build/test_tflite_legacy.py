@@ -33,9 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def with_operator(file: TfliteFile, **changes: int) -> TfliteFile:
+def with_operator(file: TfliteFile, code: int, version: int) -> TfliteFile:
     first, *rest = file.operators
-    return replace(file, operators=(replace(first, **changes), *rest))
+    return replace(file, operators=(replace(first, code=code, version=version), *rest))
 
 
 def test_dynamic_int8_is_never_offered() -> None:
@@ -67,21 +67,21 @@ def test_dynamic_per_tensor_weights_are_no_garbage(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("code", "version", "told"),
     [
-        ({"code": _CONV_2D, "version": NEWEST["CONV_2D"] + 1}, "up to version 7"),
-        ({"code": _GELU, "version": NEWEST["GELU"] + 1}, "up to version 2"),
-        ({"code": _BITWISE_AND, "version": 1}, "has none of that name"),
-        ({"code": 5000, "version": 1}, "operator 5000"),
+        (_CONV_2D, NEWEST["CONV_2D"] + 1, "up to version 7"),
+        (_GELU, NEWEST["GELU"] + 1, "up to version 2"),
+        (_BITWISE_AND, 1, "has none of that name"),
+        (5000, 1, "operator 5000"),
     ],
 )
-def test_operators_that_it_does_not_have_are_named(folder: Path, changes: dict[str, int], told: str) -> None:
+def test_operators_that_it_does_not_have_are_named(folder: Path, code: int, version: int, told: str) -> None:
     file = file_of(folder / "fp32")
     with pytest.raises(CallerError, match=told) as caught:
-        check_legacy(with_operator(file, **changes))
+        check_legacy(with_operator(file, code, version))
     assert caught.value.code is Code.OPERATOR_UNSUPPORTED
 
 
 def test_its_newest_versions_are_taken(folder: Path) -> None:
     file = file_of(folder / "fp32")
-    check_legacy(with_operator(file, code=_CONV_2D, version=NEWEST["CONV_2D"]))
+    check_legacy(with_operator(file, _CONV_2D, NEWEST["CONV_2D"]))

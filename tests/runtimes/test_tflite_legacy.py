@@ -107,8 +107,8 @@ def write_variant(folder: Path, optimizer: Optimizer, recipe: str, material: Mat
     answers = session.run({"image": inputs})
     session.close()
     (folder / "contract.json").write_bytes(codec.encode(made.contract))
-    outputs: dict[str, Any] = {f"out.{name}": value for name, value in answers.items()}
-    np.savez(folder / "answers.npz", **{"in.image": inputs}, **outputs)
+    arrays: dict[str, Any] = {"in.image": inputs, **{f"out.{name}": value for name, value in answers.items()}}
+    np.savez(folder / "answers.npz", **arrays)
 
 
 @pytest.fixture(scope="module")
