@@ -2,13 +2,15 @@
 
 Run by `make relock`. Needs `uv` on PATH, which nobody else needs: the files it writes are plain requirement
 files that pip installs with `--require-hashes`. `requirements/dev.txt` is resolved first and constrains the
-others, so a device and a developer get the same versions.
+others, so a device and a developer get the same versions. The isolated environments of the builder have locks
+of their own, shipped as package data: what is in them need not fit to anything here.
 
 Refuses to write a file that names an index or a path: the place to fetch from is the user's own setting.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shutil
 import subprocess
@@ -31,6 +33,23 @@ LOCKS: dict[str, tuple[str, list[str]]] = {
         ["--extra", "controller", "--extra", "postgres", "--extra", "s3"],
     ),
     "cli.txt": ("the command line and the builder", ["--extra", "cli", "--extra", "build"]),
+}
+
+ISOLATED_FOLDER = ROOT / "controller" / "modelfleet_build" / "isolated" / "locks"
+# Isolated environment -> what is asked for, and what of the closure is kept: pip installs it without looking
+# at dependencies. Left out is what these tools name and never import here (pandas, coremltools, triton, ...).
+# The nvidia libraries stay: the Linux wheels of torch link against them, and do not load without.
+ISOLATED: dict[str, tuple[str, list[str], list[str]]] = {
+    "torch": (
+        "the isolated environment for ExecuTorch and for training hooks",
+        ["executorch>=1.5,<1.6", "onnx>=1.18", "torch>=2.13,<2.14", "torch-pruning>=1.6", "torchao>=0.18"],
+        [
+            *("executorch", "filelock", "flatbuffers", "fsspec", "jinja2", "markupsafe", "ml-dtypes"),
+            *("mpmath", "networkx", "numpy", "nvidia-*", "onnx", "packaging", "protobuf", "pyyaml"),
+            *("ruamel-yaml", "setuptools", "sympy", "tabulate", "torch", "torch-pruning", "torchao"),
+            *("tqdm", "typing-extensions"),
+        ],
+    ),
 }
 
 # The restriction of [tool.uv] environments stands in pyproject.toml; repeated on each of 140 lines it hides
@@ -82,6 +101,44 @@ def resolve(uv: str, options: list[str], upgrade: bool, name: str, folder: Path)
     return text
 
 
+def kept(text: str, names: list[str]) -> str:
+    """Take only the requirements with these names (patterns) out of a lock, with their hashes."""
+    lines, keep = [], False
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            keep = any(fnmatch.fnmatch(line.partition("==")[0], name) for name in names)
+        if keep:
+            lines.append(line)
+    # The last hash of a requirement does not continue, so dropping whole requirements leaves a sound file.
+    return "\n".join(lines) + "\n"
+
+
+def resolve_isolated(uv: str, name: str, upgrade: bool, folder: Path) -> str:
+    """Return the text of one isolated environment's lock."""
+    covers, wanted, names = ISOLATED[name]
+    source, out = folder / f"{name}.in", folder / f"isolated-{name}.txt"
+    source.write_text("\n".join(wanted) + "\n")
+    current = ISOLATED_FOLDER / f"{name}.txt"
+    if current.exists() and not upgrade:
+        shutil.copy(current, out)
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--generate-hashes",
+        "--python-version",
+        "3.11",
+    ]
+    command += ["--no-annotate", "--no-header", "-o", str(out), str(source)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    text = kept(tidy(out.read_text()), names)
+    if found := FOREIGN.search(text):
+        raise SystemExit(f"the lock {name} would name an address or an option: {found[0]!r}; not written")
+    return f"# {covers}; made by `make relock`, do not edit\n{text}"
+
+
 def main() -> None:
     """Write every lock; `--upgrade` takes the newest versions instead of the ones already locked."""
     uv = shutil.which("uv")
@@ -94,6 +151,11 @@ def main() -> None:
             text = resolve(uv, options, upgrade, name, Path(scratch))
             (FOLDER / name).write_text(f"# {covers}; made by `make relock`, do not edit\n{text}")
             print(f"requirements/{name}: {text.count('==')} packages", flush=True)
+        ISOLATED_FOLDER.mkdir(exist_ok=True)
+        for name in ISOLATED:
+            text = resolve_isolated(uv, name, upgrade, Path(scratch))
+            (ISOLATED_FOLDER / f"{name}.txt").write_text(text)
+            print(f"isolated/locks/{name}.txt: {text.count('==')} packages", flush=True)
 
 
 if __name__ == "__main__":

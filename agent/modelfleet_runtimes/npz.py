@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MAX_MEMBERS = 16
+MAX_MEMBERS = 64
 
 
 class NpzError(ValueError):

@@ -1,13 +1,20 @@
-"""OpenVINO on the CPU, pinned to float32 arithmetic. The only importer of `openvino` on a device."""
+"""OpenVINO on one named device, pinned to one arithmetic. The only importer of `openvino` on a device.
+
+Refuses devices that choose for themselves (AUTO, MULTI, HETERO), a device that is not there, and an
+arithmetic that OpenVINO does not keep to: it never falls back to something else.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import InputContract
 
 from .port import NO_OPTIONS, Session
@@ -15,6 +22,11 @@ from .registry import installed_version, missing
 
 if TYPE_CHECKING:
     from .binding import PhysicalArray
+
+DEVICE = r"CPU|(?:GPU|NPU)(?:\.[0-9])?"
+"""Names of devices that may be named, as a regular expression."""
+# As OpenVINO spells the types.
+PRECISIONS = ("f32", "f16", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +54,70 @@ class OpenVino:
         from .session import BoundSession, entry_path, load_failed, refuse_options
 
         path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, ("device",), self.name)
-        device = options.get("device", "CPU")
+        refuse_options(options, ("device", "inferencePrecision"), self.name)
+        device, precision = options.get("device", "CPU"), options.get("inferencePrecision", "f32")
+        _check(device, precision)
         silence_telemetry()
         try:
             import openvino
         except ImportError as error:
             raise missing(self) from error
-        # Where a processor has bfloat16, OpenVINO would run a float model in it without a word, and two
-        # devices of one class would answer differently.
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
+        core = openvino.Core()
+        _check_there(device, core.available_devices)
+        try:
+            compiled = core.compile_model(
+                core.read_model(str(path)), device, _settings(device, precision, threads)
+            )
+            _check_pinned(compiled, device, precision)
+            engine = _Engine(compiled, openvino)
+        except Exception as error:  # the library raises RuntimeError and its own classes
+            raise load_failed(path, self.name, error) from error
+        return BoundSession(engine, contract, f"{self.name} with {entry}")
+
+
+def _check(device: str, precision: str) -> None:
+    if re.fullmatch(DEVICE, device) is None or precision not in PRECISIONS:
+        raise CallerError(
+            Code.RUNTIME_OPTION,
+            f"the variant wants the OpenVINO device {device!r} with the precision {precision!r}",
+            expected=f"CPU, GPU or NPU (or one of several: GPU.1), and {', '.join(PRECISIONS)}",
+            todo="correct `options` of the device class and rebuild the release",
+        )
+
+
+def _check_there(device: str, available: list[str]) -> None:
+    # `GPU` stands for the first of `GPU.0`, `GPU.1`.
+    if device not in {*available, *(name.partition(".")[0] for name in available)}:
+        raise WorldError(
+            Code.ACCELERATOR_ABSENT,
+            f"OpenVINO finds no device {device} here",
+            expected=f"one of those that it finds: {', '.join(available) or 'none'}",
+            todo=f"install the driver of the {device}, or put this device into a class without it",
+        )
+
+
+def _settings(device: str, precision: str, threads: int) -> dict[str, Any]:
+    # Where a processor has bfloat16, OpenVINO would run a float model in it without a word, and two
+    # devices of one class would answer differently.
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if device == "CPU":
+        settings |= {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Pinned, every process of a device would compute on the same first core, busy or not.
             "ENABLE_CPU_PINNING": False,
         }
-        try:
-            core = openvino.Core()
-            compiled = core.compile_model(core.read_model(str(path)), device, settings)
-            pinned = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-            if pinned != "f32":
-                raise RuntimeError(f"it insists on {pinned} arithmetic")
-            engine = _Engine(compiled, openvino)
-        except Exception as error:  # the library raises RuntimeError and its own classes
-            raise load_failed(path, self.name, error) from error
-        return BoundSession(engine, contract, f"{self.name} with {entry}")
+    return settings
+
+
+def _check_pinned(compiled: Any, device: str, precision: str) -> None:
+    """OpenVINO takes hints that it cannot follow: ask it afterwards what it does."""
+    pinned = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if pinned != precision:
+        raise RuntimeError(f"it insists on {pinned} arithmetic instead of {precision}")
+    used = list(compiled.get_property("EXECUTION_DEVICES"))
+    if not used or any(name != device and name.partition(".")[0] != device for name in used):
+        raise RuntimeError(f"it runs on {', '.join(used) or 'nothing'} instead of {device}")
 
 
 def silence_telemetry() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from modelfleet_core.release.contract import InputContract
 
@@ -105,4 +105,13 @@ class Runtime(Protocol):
             WorldError: MF-4002, the library is not installed; MF-4003, it cannot load the file;
                 MF-4004, the file's tensors are not those of the contract.
         """
+        ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A runtime plug-in that can also drive its library in another interpreter, for builders."""
+
+    def elsewhere(self, python: Path) -> Runtime:
+        """The same plug-in for a library that only the interpreter `python` has."""
         ...

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 
-from .port import ENTRY_POINTS, Runtime
+from .port import ENTRY_POINTS, Movable, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,16 @@ def available() -> dict[str, str]:
     return survey().available
 
 
-def load(name: str) -> Runtime:
+def load(name: str, python: Path | None = None) -> Runtime:
     """The plug-in of that name; its library is imported by `Runtime.open` only.
 
+    Args:
+        name: Of the plug-in.
+        python: Drive the library in this interpreter, which has it, instead of importing it here. For
+            builders only: what a release says never gets here.
+
     Raises:
-        CallerError: MF-4001, no such plug-in.
+        CallerError: MF-4001, no such plug-in; MF-4063, it cannot be driven in another interpreter.
         WorldError: MF-4002, the plug-in or its library is not usable.
     """
     points = _entry_points()
@@ -78,6 +84,15 @@ def load(name: str) -> Runtime:
             expected="a plug-in that imports without its library",
             todo="update or remove the distribution that brings it",
         ) from error
+    if python is not None:
+        if not isinstance(runtime, Movable):
+            raise CallerError(
+                Code.RUNTIME_ELSEWHERE,
+                f"the runtime {name!r} cannot be driven in another interpreter",
+                expected="a plug-in that says how (`port.Movable`)",
+                todo="install its library beside Modelfleet",
+            )
+        return runtime.elsewhere(python)
     if runtime.version() is None:
         raise missing(runtime)
     return runtime

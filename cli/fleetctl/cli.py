@@ -38,7 +38,12 @@ ENTRIES: Final[dict[str, Entry]] = {
     "audit": Entry("fleetctl.audit.command", "app", "The log of decisions."),
     "doctor": Entry("fleetctl.doctor.command", "doctor", "Check this installation and the controller."),
 }
-BUILD_REPORT: Final = Entry("fleetctl.build.command", "report", "Read a build report.")
+BESIDE_BUILD: Final[dict[str, Entry]] = {
+    "build report": Entry("fleetctl.build.command", "report", "Read a build report."),
+    "build env": Entry("fleetctl.build.env", "app", "Isolated environments of tools."),
+    "build explain": Entry("fleetctl.build.explain", "explain", "Find the layer that breaks a variant."),
+}
+"""Commands beside `build MODEL.onnx`, which itself is no group."""
 
 
 class LazyGroup(TyperGroup):
@@ -50,7 +55,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, imported now."""
-        entry = BUILD_REPORT if cmd_name == "build report" else ENTRIES.get(cmd_name)
+        entry = BESIDE_BUILD.get(cmd_name) or ENTRIES.get(cmd_name)
         if entry is None:
             return None
         found = getattr(importlib.import_module(entry.module), entry.name)
@@ -63,9 +68,10 @@ class LazyGroup(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """`build report` is a command of its own beside `build MODEL.onnx`."""
-        if args[:2] == ["build", "report"]:
-            return "build report", self.get_command(ctx, "build report"), args[2:]
+        """`build report` and `build explain` are commands of their own beside `build MODEL.onnx`."""
+        name = " ".join(args[:2])
+        if name in BESIDE_BUILD:
+            return name, self.get_command(ctx, name), args[2:]
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

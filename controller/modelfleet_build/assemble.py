@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from modelfleet_build.cache import file_digest
 from modelfleet_build.datasets import Dataset
 from modelfleet_build.report import REPORT_NAME, BuildReport
@@ -30,6 +27,7 @@ from modelfleet_core.release.manifest import (
 )
 from modelfleet_core.wire import codec
 from modelfleet_runtimes import golden as golden_set
+from modelfleet_runtimes.comparators import Outputs
 
 VARIANTS = "variants"
 
@@ -46,16 +44,16 @@ class Workspace:
     root: Path
     release: Path
 
-    def folder(self, name: str) -> Path:
-        """A new empty folder for a child process or files between steps."""
-        path = self.root / name
-        path.mkdir()
-        return path
+    def fresh(self, name: str) -> Path:
+        """A new empty folder for a child process or files between steps; names may repeat."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.root))
 
-    def variant(self, name: str) -> Path:
-        """A new empty variant folder."""
+    def variant(self, name: str, files: Path) -> Path:
+        """The variant folder of that name, made from the folder with the runtime's files."""
         path = self.release / VARIANTS / name
-        path.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.chmod(0o755)
+        files.rename(path)
         return path
 
 
@@ -84,12 +82,13 @@ def workspace(output: Path) -> Iterator[Workspace]:
 
 
 def complete_variant(
-    folder: Path, contract: InputContract, data: Dataset, recorded: npt.NDArray[np.float32]
+    folder: Path, contract: InputContract, data: Dataset, recorded: Outputs
 ) -> tuple[Artifact, ...]:
     """Add contract and golden set to a folder that holds the runtime's files; returns all files."""
     (folder / CONTRACT_NAME).write_bytes(codec.pretty(contract))
     with (folder / GOLDEN_NAME).open("wb") as file:
-        golden_set.write(file, data.stored, data.scale, data.labels, recorded)
+        answers = tuple(recorded[binding.logical.name] for binding in contract.outputs)
+        golden_set.write(file, data.stored, data.scale, data.truth, answers)
     return artifacts(folder)
 
 

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelfleet_build.child.jobs import Spread
-from modelfleet_build.quality import METRIC, Quality
+from modelfleet_build.quality import Quality
 from modelfleet_build.request import Objective
 from modelfleet_core.error_codes import Code
 from modelfleet_core.release.device_class import VariantLimits
@@ -112,10 +112,14 @@ def judge(quality: Quality, parent: Quality, max_drop_points: float) -> BudgetRe
     drop = drop_points(quality, parent)
     if drop > max_drop_points + _ROUNDING:
         from_to = f"{100 * parent.value:.2f} % to {100 * quality.value:.2f} %"
-        worth = f"one of the {quality.samples} samples is worth {100.0 / quality.samples:.2f}"
+        each = quality.points_per_sample
+        worth = f"{quality.samples} samples"
+        if each is not None:
+            worth = f"one of the {worth} is worth {each:.2f}"
         return BudgetRefusal(
             Code.BUDGET_EXCEEDED,
-            f"loses {drop:.2f} points of {METRIC} ({from_to}; {worth}); the budget is {max_drop_points:g}",
+            f"loses {drop:.2f} points of {quality.metric} ({from_to}; {worth}); "
+            f"the budget is {max_drop_points:g}",
         )
     return None
 

@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from modelfleet_build import registry
+from modelfleet_build.accuracy_control import control
 from modelfleet_build.assemble import complete_variant
-from modelfleet_build.budget import (
-    BudgetRefusal,
-    Candidate,
-    choose,
-    drop_points,
-    judge,
-    judge_conversion,
-    judge_limits,
-)
-from modelfleet_build.cache import file_digest
+from modelfleet_build.budget import BudgetRefusal, Candidate, choose
 from modelfleet_build.child.jobs import Loadable
-from modelfleet_build.datasets import Dataset
+from modelfleet_build.parent import Judgement, Parent
 from modelfleet_build.port import Optimizer, Recipe
 from modelfleet_build.progress import Happening, Step
-from modelfleet_build.quality import METRIC, Quality, agreement, error_share, quality, self_test_bounds
+from modelfleet_build.quality import self_test_bounds
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import ClassReport, VariantReport, pareto_front
 from modelfleet_build.request import MIB, BuildRequest, Objective
-from modelfleet_build.variants import Answers, Made, Material, Workshop, finished_how
+from modelfleet_build.search import cost, search, space
+from modelfleet_build.trials import Bench, Trial, TuningAttempts, attempt, lineage
+from modelfleet_build.variants import Material, finished_how
+from modelfleet_build.workshop import AGAIN, Workshop
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError, ModelfleetError
 from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import FLOATS, Measurements, Precision, Refusal, RuntimeNeed, Variant
-from modelfleet_runtimes.comparators import for_task
+from modelfleet_core.release.manifest import FLOATS, Measurements, Refusal, RuntimeNeed, Variant
+from modelfleet_runtimes.comparators import finite_rows
+from modelfleet_runtimes.golden import record_count
 
 # Room above the measured peak: requests, sockets and a second copy of the answers.
 _MEMORY_FACTOR = 1.25
-
-
-@dataclass(frozen=True, slots=True)
-class ParentResult:
-    """The float parent: its answers, and how good they are on validation and golden data."""
-
-    loadable: Loadable
-    answers: Answers
-    quality: Quality
-    golden: Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +59,25 @@ class ClassBuilder:
     device_class: DeviceClass
     workshop: Workshop
     material: Material
-    parent: ParentResult
-    validation: Dataset
-    golden: Dataset
+    parent: Parent
+    judgement: Judgement
 
     def build(self, points: tuple[OptimizerPoint, ...]) -> ClassResult:
-        """Try every precision; a class without its float variant is refused as a whole."""
+        """Try every recipe; a class without the float variant that others are timed against is refused."""
         try:
             point = registry.for_class(self.device_class, points)
             optimizer = point.load()
             recipes = registry.recipes_for(self.device_class, optimizer, self.request.precisions)
+            self.workshop.prepare(optimizer, self.device_class.name)
         except ModelfleetError as error:
             return self._impossible(error)
         accepted: list[_Accepted] = []
         refused = self._not_made(optimizer)
+        bench = Bench(
+            self.request, self.device_class, point, self.workshop, self.material, self.parent, self.judgement
+        )
         for index, recipe in enumerate(recipes):
-            outcome = self._variant(recipe, point, accepted[0].loadable if accepted else None)
+            outcome = self._variant(bench, recipe, accepted[0].loadable if accepted else None)
             if isinstance(outcome, _Accepted):
                 accepted.append(outcome)
                 continue
@@ -105,132 +91,148 @@ class ClassBuilder:
                         Step.MEASURE, self.device_class.name, detail, Happening.REFUSED, steps=2 * left
                     )
                 return self._none(refused)
+        if accepted and self.request.search:
+            found = self._searched(bench, recipes, accepted[0].loadable)
+            accepted += [found] if found is not None else []
         return self._chosen(accepted, refused) if accepted else self._none(refused)
+
+    @property
+    def objective(self) -> Objective:
+        """What "best" means for this class: what the build says, else the class, else latency."""
+        return self.request.objective or Objective(self.device_class.objective or Objective.LATENCY.value)
 
     def _not_made(self, optimizer: Optimizer) -> list[VariantReport]:
         lacking = registry.not_made(optimizer, self.request.precisions)
         reports: list[VariantReport] = []
         for precision, error in lacking.items():
-            trial = _Trial(f"{self.device_class.name}.{precision.value}", Recipe(precision.value, precision))
-            reports.append(trial.report(error.code.value, error.happened))
+            trial = Trial(f"{self.device_class.name}.{precision.value}", Recipe(precision.value, precision))
+            trial.refusal = BudgetRefusal(error.code, error.happened)
+            reports.append(trial.report())
             self.workshop.meter.finished(Step.CONVERT, trial.name, error.happened, Happening.REFUSED, 2)
         return reports
 
-    def _variant(
-        self, recipe: Recipe, point: OptimizerPoint, reference: Loadable | None
-    ) -> _Accepted | VariantReport:
+    def _variant(self, bench: Bench, recipe: Recipe, reference: Loadable | None) -> _Accepted | VariantReport:
         name = f"{self.device_class.name}.{recipe.name}"
         meter = self.workshop.meter
-        folder = self.workshop.space.variant(name)
-        trial = _Trial(name, recipe)
+        trial = Trial(name, recipe)
+        meter.started(Step.CONVERT, name)
         try:
-            meter.started(Step.CONVERT, name)
-            trial.made = self._made(name, recipe, point, folder)
-            meter.finished(Step.CONVERT, name, f"{trial.made.size_bytes} bytes", finished_how(trial.made))
-            meter.started(Step.MEASURE, name)
-            trial.answers = self._measured(name, trial.made, reference)
-            trial.numbers = self._numbers(trial.made, trial.answers)
-            refusal = self._judged(trial.numbers, trial.answers, recipe.precision)
-            if refusal is not None:
-                return self._refused(trial, refusal.code, refusal.reason, folder)
-            accepted = self._accepted(trial, folder)
+            trial.made = bench.make(name, recipe)
         except ModelfleetError as error:
-            return self._refused(trial, error.code, error.happened, folder)
-        meter.finished(Step.MEASURE, name, _told(accepted.variant.measurements))
-        return accepted
+            trial.refusal = BudgetRefusal(error.code, error.happened)
+            meter.finished(Step.CONVERT, name, error.happened, Happening.REFUSED, 2)
+            return trial.report()
+        meter.finished(Step.CONVERT, name, f"{trial.made.size_bytes} bytes", finished_how(trial.made))
+        meter.started(Step.MEASURE, name)
+        trial = attempt(bench, trial, reference)
+        if trial.lost_accuracy:
+            trial = self._controlled(bench, trial, reference)
+        if trial.refusal is None:
+            try:
+                accepted = self._accepted(trial)
+                meter.finished(
+                    Step.MEASURE,
+                    name,
+                    _told(accepted.variant.measurements),
+                    Happening.CACHED if trial.known else Happening.DONE,
+                )
+                return accepted
+            except ModelfleetError as error:
+                trial.refusal = BudgetRefusal(error.code, error.happened)
+        meter.finished(Step.MEASURE, name, trial.refusal.reason, Happening.REFUSED)
+        return trial.report()
 
-    def _made(self, name: str, recipe: Recipe, point: OptimizerPoint, folder: Path) -> Made:
-        if recipe.needs_calibration and self.material.calibration is None:
-            raise registry.no_calibration(recipe)
-        return self.workshop.convert(name, point, recipe, self.device_class.options, self.material, folder)
+    def _searched(self, bench: Bench, recipes: tuple[Recipe, ...], reference: Loadable) -> _Accepted | None:
+        """Let a search look beyond the recipes of the class; what it finds is a variant `searched`."""
+        name, meter = f"{self.device_class.name}.searched", self.workshop.meter
+        operators = sum(self.material.facts.operators.values())
+        attempts = TuningAttempts(bench, name, reference)
+        found = None
+        if self.material.tuning is not None:
+            found = attempts.sensitivities(self.request.limits.tuning_s)
+        optimizer = bench.point.load()
+        offered = {recipe.name: recipe for recipe in (*recipes, *optimizer.recipes)}
+        points = space(optimizer, tuple(offered.values()), found, operators)
 
-    def _measured(self, name: str, made: Made, reference: Loadable | None) -> Answers:
-        parent, own = self.parent.loadable, made.measurable
-        same_way = (own.runtime, own.contract) == (parent.runtime, parent.contract)
-        entry = Path(own.folder) / own.entry
-        if reference is None and same_way and file_digest(entry) == self.material.facts.model_sha256:
-            # The very file that was measured as the float parent a moment ago.
-            return replace(self.parent.answers, seconds=0.0)
-        # A stand-in's time says nothing of the variant's own, so it is not compared.
-        compared = reference if made.converted.stand_in is None else None
-        return self.workshop.measure(name, own, compared, self.material)
+        def attempted(recipe: Recipe) -> Trial:
+            trial = attempts.judge(recipe)
+            value = cost(trial, self.objective)
+            told = "no answer" if value is None else f"{self.objective.value} {value:.4g}"
+            meter.going_on(Step.TUNE, name, f"{recipe.name}: {told}")
+            return trial
 
-    def _numbers(self, made: Made, answers: Answers) -> _Numbers:
-        comparator = for_task(self.request.task)
-        judged = quality(answers.validation, self.validation.labels, comparator)
-        parent, measured = self.parent.quality, answers.measured
-        stand_in = made.converted.stand_in
-        measurements = Measurements(
-            metric=METRIC,
-            value=judged.value,
-            parent_value=parent.value,
-            drop_points=drop_points(judged, parent),
-            agreement=agreement(answers.validation, self.parent.answers.validation, comparator),
-            size_bytes=made.size_bytes,
-            samples=judged.samples,
-            latency_ratio=measured.ratio.median if measured.ratio else None,
-            latency_ratio_low=measured.ratio.low if measured.ratio else None,
-            latency_ratio_high=measured.ratio.high if measured.ratio else None,
-            control_ratio=measured.control.median if stand_in is None else None,
-            latency_us=measured.latency_us if stand_in is None else None,
-            rss_bytes=measured.rss_bytes if stand_in is None else None,
-            measured_with=stand_in.runtime if stand_in is not None else "",
-            arena_bytes=made.converted.arena_bytes,
-            accelerator=made.converted.accelerator,
+        meter.started(Step.TUNE, name, f"at most {self.request.search} of {len(points)} variants")
+        outcome = search(points, attempted, self.objective, self.request.search)
+        sentence = outcome.sentence(self.objective)
+        meter.finished(Step.TUNE, name, sentence)
+        if outcome.best is None:
+            return None
+        best = attempt(bench, Trial(name, outcome.best.recipe), reference, AGAIN)
+        best.control = sentence
+        return self._accepted(best) if best.refusal is None else None
+
+    def _controlled(self, bench: Bench, first: Trial, reference: Loadable | None) -> Trial:
+        """Let accuracy control look for a variant within the budget; its findings go into the report."""
+        limits = self.request.limits
+        quantized = first.recipe.precision not in FLOATS
+        if not quantized or self.material.tuning is None or limits.tuning_s <= 0:
+            return first
+        outcome = control(
+            first,
+            bench.point.load().alternatives(first.recipe),
+            TuningAttempts(bench, first.name, reference),
+            self.workshop.clock,
+            limits.tuning_s,
+            sum(self.material.facts.operators.values()),
+            lambda text: self.workshop.meter.going_on(Step.TUNE, first.name, text),
         )
-        return _Numbers(judged, measurements)
+        best = outcome.best
+        best.control = outcome.sentence
+        if best.refusal is not None:
+            best.refusal = replace(best.refusal, reason=f"{best.refusal.reason}; {outcome.sentence}")
+        return best
 
-    def _judged(self, numbers: _Numbers, answers: Answers, precision: Precision) -> BudgetRefusal | None:
-        share = error_share(answers.validation, self.parent.answers.validation)
-        refusal = judge_conversion(share, precision)
-        refusal = refusal or judge(numbers.quality, self.parent.quality, self.request.max_drop_points)
-        device_class = self.device_class
-        return refusal or judge_limits(
-            numbers.measurements, device_class.limits, device_class.architectures, self.request.machine
-        )
-
-    def _accepted(self, trial: _Trial, folder: Path) -> _Accepted:
-        made, answers, numbers = trial.made, trial.answers, trial.numbers
+    def _accepted(self, trial: Trial) -> _Accepted:
+        made, golden, measurements = trial.made, trial.golden, trial.measurements
         assert made is not None
-        assert answers is not None
-        assert numbers is not None
-        if not np.isfinite(answers.golden.reshape(len(answers.golden), -1)).all(axis=1).any():
+        assert golden is not None
+        assert measurements is not None
+        samples = self.judgement.golden
+        kept = record_count(len(samples), sum(item[0].size for item in golden.values()))
+        if not finite_rows(golden)[:kept].any():
             raise IntegrityError(
                 Code.VARIANT_NOT_FINITE,
                 "gives no finite answer on the golden set, so no device could test itself",
                 expected="at least one finite answer",
                 todo="check the model and the golden set",
             )
-        files = complete_variant(folder, made.loadable.contract, self.golden, answers.golden)
-        needed = int((numbers.measurements.rss_bytes or 0) * _MEMORY_FACTOR) // MIB * MIB
+        folder = self.workshop.space.variant(trial.name, Path(made.loadable.folder))
+        files = complete_variant(folder, made.loadable.contract, samples, golden)
+        needed = int((measurements.rss_bytes or 0) * _MEMORY_FACTOR) // MIB * MIB
+        device_class = self.device_class
         variant = Variant(
             name=trial.name,
-            device_class=self.device_class.name,
+            device_class=device_class.name,
             precision=trial.recipe.precision,
             recipe=made.recipe.name,
             rank=0,
             runtime=RuntimeNeed(
-                self.device_class.runtime,
-                self.device_class.runtime_minimum,
-                self.device_class.runtime_below,
+                device_class.runtime,
+                device_class.runtime_minimum,
+                device_class.runtime_below,
                 made.loadable.options,
             ),
             entry=made.loadable.entry,
             files=files,
-            bounds=self_test_bounds(answers.golden, trial.recipe.precision),
-            measurements=numbers.measurements,
-            min_memory_bytes=max(self.device_class.min_memory_bytes, needed),
+            bounds=self_test_bounds(golden, trial.recipe.precision, self.request.task),
+            measurements=measurements,
+            min_memory_bytes=max(device_class.min_memory_bytes, needed),
             tools=made.tools,
-            parameters=lineage(made.recipe, self.device_class.options),
+            parameters=lineage(made.recipe, device_class.options),
         )
-        candidate = _candidate(trial, numbers.measurements, answers)
-        return _Accepted(variant, candidate, trial.report("", ""), made.loadable)
-
-    def _refused(self, trial: _Trial, code: Code, reason: str, folder: Path) -> VariantReport:
-        shutil.rmtree(folder)
-        step, steps = (Step.CONVERT, 2) if trial.made is None else (Step.MEASURE, 1)
-        self.workshop.meter.finished(step, trial.name, reason, Happening.REFUSED, steps)
-        return trial.report(code.value, reason)
+        opened = made.measurable if made.converted.stand_in is None else made.loadable
+        loadable = replace(opened, folder=str(folder))
+        return _Accepted(variant, _candidate(trial, measurements), trial.report(), loadable)
 
     def _chosen(self, accepted: list[_Accepted], refused: list[VariantReport]) -> ClassResult:
         choice = choose([item.candidate for item in accepted], self.objective)
@@ -246,11 +248,6 @@ class ClassBuilder:
         )
         ranked = tuple(sorted(variants, key=lambda item: item.rank))
         return ClassResult(report, ranked, self._refusals(refused))
-
-    @property
-    def objective(self) -> Objective:
-        """What "best" means for this class: what the build says, else the class, else latency."""
-        return self.request.objective or Objective(self.device_class.objective or Objective.LATENCY.value)
 
     def _impossible(self, error: ModelfleetError) -> ClassResult:
         name = self.device_class.name
@@ -269,60 +266,13 @@ class ClassBuilder:
         return tuple(Refusal(self.device_class.name, item.name, item.code, item.reason) for item in refused)
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    """What a measurement says."""
-
-    quality: Quality
-    measurements: Measurements
-
-
-@dataclass(slots=True)
-class _Trial:
-    """How far a variant came."""
-
-    name: str
-    recipe: Recipe
-    made: Made | None = None
-    answers: Answers | None = None
-    numbers: _Numbers | None = None
-
-    def report(self, code: str, reason: str) -> VariantReport:
-        """Its line of the report; refused when there is a code."""
-        made, answers, numbers = self.made, self.answers, self.numbers
-        return VariantReport(
-            name=self.name,
-            precision=self.recipe.precision,
-            recipe=self.recipe.name,
-            accepted=not code,
-            chosen=False,
-            code=code,
-            reason=reason,
-            measurements=numbers.measurements if numbers is not None else None,
-            not_finite=numbers.quality.not_finite if numbers is not None else 0,
-            control=answers.measured.control if answers is not None else None,
-            pareto=False,
-            convert_s=made.seconds if made is not None else 0.0,
-            measure_s=answers.seconds if answers is not None else 0.0,
-            cached=made.cached if made is not None else False,
-            tools=made.tools if made is not None else {},
-            notes=made.converted.notes if made is not None else (),
-        )
-
-
-def lineage(recipe: Recipe, options: dict[str, str]) -> dict[str, str]:
-    """Everything that was settled for a variant, for the manifest."""
-    kept = {"keep_float": " ".join(recipe.keep_float)} if recipe.keep_float else {}
-    return {**recipe.parameters, **{f"option.{name}": value for name, value in options.items()}, **kept}
-
-
-def _candidate(trial: _Trial, measured: Measurements, answers: Answers) -> Candidate:
-    timed = not measured.measured_with
+def _candidate(trial: Trial, measured: Measurements) -> Candidate:
+    found = trial.assessment.measured if trial.assessment is not None else None
     return Candidate(
         name=trial.name,
         size_bytes=measured.size_bytes,
-        ratio=answers.measured.ratio,
-        control=answers.measured.control if timed else None,
+        ratio=found.ratio if found is not None else None,
+        control=found.control if found is not None else None,
         is_float=trial.recipe.precision in FLOATS,
         value=measured.value,
         memory_bytes=measured.arena_bytes or measured.rss_bytes,

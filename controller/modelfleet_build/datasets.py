@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from modelfleet_build.roles import Role, refused
+from modelfleet_build.truth import TruthRules, read_truth
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.release.contract import LogicalTensor
-from modelfleet_runtimes.golden import NO_LABEL, scaled
+from modelfleet_runtimes.golden import scaled
 from modelfleet_runtimes.npz import NpzError, read_npz
+from modelfleet_runtimes.truth import FIELDS, Truth, rows
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -26,14 +28,6 @@ GOLDEN_SAMPLES = 64
 _DIGEST_STEPS = 65536.0
 
 
-class Role(StrEnum):
-    """What a data set is for."""
-
-    CALIBRATION = "calibration"
-    VALIDATION = "validation"
-    GOLDEN = "golden"
-
-
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A checked data set.
@@ -42,7 +36,7 @@ class Dataset:
         role: What it is for.
         stored: [n, ...] uint8 or float32 as given, in the shape of the input.
         scale: Logical value = stored * scale.
-        labels: [n] int64, `NO_LABEL` where there is none.
+        truth: What is true of the samples, by name (`modelfleet_runtimes.truth`); empty for calibration.
         sha256: Digest of the file it came from.
         samples: Digest of every sample's logical values.
     """
@@ -50,7 +44,7 @@ class Dataset:
     role: Role
     stored: npt.NDArray[Any]
     scale: float
-    labels: npt.NDArray[np.int64]
+    truth: Truth
     sha256: str
     samples: tuple[bytes, ...]
 
@@ -62,31 +56,30 @@ class Dataset:
         """[n, ...] float32 logical values."""
         return scaled(self.stored, self.scale)
 
-    def part(self, rows: slice, role: Role) -> Dataset:
+    def part(self, chosen: slice, role: Role) -> Dataset:
         """Some of the rows, for another purpose."""
-        return Dataset(
-            role, self.stored[rows], self.scale, self.labels[rows], self.sha256, self.samples[rows]
-        )
+        truth = rows(self.truth, chosen)
+        return replace(self, role=role, stored=self.stored[chosen], truth=truth, samples=self.samples[chosen])
 
 
-def read_dataset(path: Path, role: Role, tensor: LogicalTensor, classes: int) -> Dataset:
-    """Read `images` (or `inputs`) and `labels` of an `.npz` file.
+def read_dataset(path: Path, role: Role, tensor: LogicalTensor, rules: TruthRules) -> Dataset:
+    """Read `images` (or `inputs`) and the truth of an `.npz` file.
 
     Args:
         path: The file.
-        role: Labels may be absent in calibration data only; validation labels must all be given.
+        role: The truth may be absent in calibration data only.
         tensor: The model's input: images must have its shape, or lack its single channel.
-        classes: Number of classes; labels are 0 to `classes` - 1.
+        rules: What the truth has to look like.
 
     Raises:
-        CallerError: MF-1410 to MF-1415.
+        CallerError: MF-1410 to MF-1415, MF-1419.
     """
-    arrays = _read(path, role)
+    arrays = _read(path, role, FIELDS[rules.task])
     images = arrays.get("images", arrays.get("inputs"))
     if images is None:
-        raise _refused(Code.DATASET_UNREADABLE, role, path, "has no array named images", "images and labels")
+        raise refused(Code.DATASET_UNREADABLE, role, path, "has no array named images", "images and truth")
     if images.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
-        raise _refused(
+        raise refused(
             Code.DATASET_DTYPE,
             role,
             path,
@@ -94,23 +87,23 @@ def read_dataset(path: Path, role: Role, tensor: LogicalTensor, classes: int) ->
             "uint8 (0 to 255, used as 0 to 1) or float32 as the model takes it",
         )
     if images.ndim > 0 and len(images) == 0:
-        raise _refused(Code.DATASET_EMPTY, role, path, "is empty", "at least one sample")
+        raise refused(Code.DATASET_EMPTY, role, path, "is empty", "at least one sample")
     stored = _shaped(images, role, path, tensor)
     if stored.dtype == np.float32 and not np.isfinite(stored).all():
         rows = np.flatnonzero(~np.isfinite(stored.reshape(len(stored), -1)).all(axis=1))
-        raise _refused(
+        raise refused(
             Code.DATASET_NOT_FINITE,
             role,
             path,
             f"holds NaN or infinite values in {len(rows)} of {len(stored)} samples (first: {rows[0]})",
             "finite values",
         )
-    labels = _labels(arrays.get("labels"), role, path, len(stored), classes)
+    truth = read_truth(arrays, role, path, len(stored), rules)
     scale = BYTE_SCALE if stored.dtype == np.uint8 else 1.0
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     samples = tuple(sample_digest(row) for row in scaled(stored, scale))
-    return Dataset(role, stored, scale, labels, digest, samples)
+    return Dataset(role, stored, scale, truth, digest, samples)
 
 
 def sample_digest(values: FloatArray) -> bytes:
@@ -122,6 +115,31 @@ def sample_digest(values: FloatArray) -> bytes:
 def set_digest(data: Dataset) -> str:
     """Identity of a data set by its samples in order, whatever file they came from."""
     return hashlib.sha256(b"".join(data.samples)).hexdigest()
+
+
+def data_digest(data: Dataset) -> str:
+    """Identity of samples and truth together."""
+    digest = hashlib.sha256(set_digest(data).encode())
+    for name, values in sorted(data.truth.items()):
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def set_apart_tuning(calibration: Dataset, most: int) -> tuple[Dataset, Dataset | None]:
+    """Split calibration data into (calibration, tuning).
+
+    The tuning part is the last fifth, at most `most` samples; None where that is not one. It needs no labels:
+    settings are chosen by how near the float parent's answers stay.
+    """
+    count = len(calibration)
+    cut = count - min(most, count // 5)
+    if cut == count:
+        return calibration, None
+    return (
+        calibration.part(slice(0, cut), Role.CALIBRATION),
+        calibration.part(slice(cut, count), Role.TUNING),
+    )
 
 
 def set_apart_golden(validation: Dataset) -> tuple[Dataset, Dataset]:
@@ -165,13 +183,13 @@ def check_disjoint(sets: list[Dataset]) -> None:
                 )
 
 
-def _read(path: Path, role: Role) -> dict[str, npt.NDArray[Any]]:
+def _read(path: Path, role: Role, truth: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
-        raise _refused(Code.DATASET_UNREADABLE, role, path, "is not there", "an .npz file")
+        raise refused(Code.DATASET_UNREADABLE, role, path, "is not there", "an .npz file")
     try:
-        return read_npz(path, names=("images", "inputs", "labels"), limit=MAX_DATASET_BYTES)
+        return read_npz(path, names=("images", "inputs", *truth), limit=MAX_DATASET_BYTES)
     except NpzError as error:
-        raise _refused(
+        raise refused(
             Code.DATASET_UNREADABLE, role, path, f"is unusable: {error}", "an .npz file of plain arrays"
         ) from error
 
@@ -182,44 +200,10 @@ def _shaped(images: npt.NDArray[Any], role: Role, path: Path, tensor: LogicalTen
         return images
     if len(wanted) == 3 and wanted[0] == 1 and images.shape[1:] == wanted[1:]:
         return images[:, None]
-    raise _refused(
+    raise refused(
         Code.DATASET_SHAPE,
         role,
         path,
         f"holds images of shape {list(images.shape[1:])}",
         f"{list(wanted)} as the model's input {tensor.name!r}",
-    )
-
-
-def _labels(
-    labels: npt.NDArray[Any] | None, role: Role, path: Path, count: int, classes: int
-) -> npt.NDArray[np.int64]:
-    if labels is None:
-        if role is Role.CALIBRATION:
-            return np.full(count, NO_LABEL, np.int64)
-        raise _refused(Code.DATASET_LABELS, role, path, "has no labels", "an array labels")
-    if labels.dtype.kind not in "iu" or labels.shape != (count,):
-        raise _refused(
-            Code.DATASET_LABELS,
-            role,
-            path,
-            f"has labels of {labels.dtype} and shape {list(labels.shape)}",
-            f"{count} whole numbers",
-        )
-    values = labels.astype(np.int64)
-    least = 0 if role is Role.VALIDATION else NO_LABEL
-    if values.min() < least or values.max() >= classes:
-        raise _refused(
-            Code.DATASET_LABELS,
-            role,
-            path,
-            f"has labels from {values.min()} to {values.max()}",
-            f"{least} to {classes - 1}, the classes of the model",
-        )
-    return values
-
-
-def _refused(code: Code, role: Role, path: Path, what: str, expected: str) -> CallerError:
-    return CallerError(
-        code, f"the {role} set {path.name} {what}", expected=expected, todo=f"correct the {role} data"
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from modelfleet_build.facts import ModelFacts
 from modelfleet_core.release.contract import InputContract
 from modelfleet_core.release.manifest import AcceleratorUse, Precision
+
+if TYPE_CHECKING:
+    from modelfleet_build.isolated.tools import IsolatedTool
 
 ENTRY_POINTS = "modelfleet.optimizers"
 
@@ -51,6 +54,7 @@ class ConversionTask:
         beside: Empty folder for files that are measured and not shipped, see `StandIn`.
         options: Of the device class.
         companion: The model in another form that was given beside the ONNX file (`.pt2`), None without.
+        python: Interpreter of the plug-in's isolated environment, see `Isolated`; None without.
     """
 
     model: Path
@@ -61,6 +65,7 @@ class ConversionTask:
     beside: Path
     options: Mapping[str, str] = field(default_factory=dict)
     companion: Path | None = None
+    python: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,5 +163,32 @@ class Optimizer(Protocol):
             CallerError: MF-1431, an operator cannot be converted (it is named); MF-1425, an option has a
                 value that is not possible.
             WorldError: MF-1432, the converter failed.
+        """
+        ...
+
+
+@runtime_checkable
+class Isolated(Protocol):
+    """An optimizer whose tools, and whose runtime on the builder, live in an isolated environment.
+
+    The builder makes the environment before the class is built, gives its interpreter to `convert`, and has
+    the variants measured through it.
+    """
+
+    @property
+    def isolated(self) -> IsolatedTool:
+        """What has to be installed."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """An optimizer with tools that are no distributions beside it."""
+
+    def versions(self) -> dict[str, str]:
+        """Tool -> version, of everything that can change the variants' bytes besides `packages`.
+
+        Raises:
+            WorldError: A tool does not answer.
         """
         ...

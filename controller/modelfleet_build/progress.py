@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ class Step(StrEnum):
     PARENT = "parent"
     CONVERT = "convert"
     MEASURE = "measure"
+    TUNE = "tune"
     WRITE = "write"
 
 
@@ -55,9 +57,10 @@ def silent(event: ProgressEvent) -> None:
 
 
 class Meter:
-    """Counts finished steps and passes events on."""
+    """Counts finished steps and passes events on, one at a time: classes are built at once."""
 
     def __init__(self, sink: ProgressSink) -> None:
+        self._lock = threading.Lock()
         self._sink = sink
         self._total = 1
         self._done = 0
@@ -78,8 +81,10 @@ class Meter:
         self, step: Step, subject: str = "", detail: str = "", how: Happening = Happening.DONE, steps: int = 1
     ) -> None:
         """A step ended; `steps` counts the ones after it that fall away."""
-        self._done = min(self._total, self._done + steps)
+        with self._lock:
+            self._done = min(self._total, self._done + steps)
         self._tell(step, how, subject, detail)
 
     def _tell(self, step: Step, happening: Happening, subject: str, detail: str) -> None:
-        self._sink(ProgressEvent(step, happening, self._done / self._total, subject, detail))
+        with self._lock:
+            self._sink(ProgressEvent(step, happening, self._done / self._total, subject, detail))

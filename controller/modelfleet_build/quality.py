@@ -1,4 +1,7 @@
-"""How good a variant's answers are: against the truth, and against its float parent."""
+"""How good a variant's answers are: what is measured, and how far a device may differ from the record.
+
+The metrics themselves, one per task, are in `modelfleet_build.metrics`.
+"""
 
 from __future__ import annotations
 
@@ -7,71 +10,136 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelfleet_core.release.manifest import Precision, SelfTestBounds
-from modelfleet_runtimes.comparators import Comparator
-from modelfleet_runtimes.golden import NO_LABEL
+from modelfleet_core.release.manifest import Precision, SelfTestBounds, Task
+from modelfleet_runtimes.comparators import Comparator, Outputs, finite_rows
+from modelfleet_runtimes.truth import Truth
 
 FloatArray = npt.NDArray[np.float32]
 
-METRIC = "top1"
+TOP1 = "top1"
+MIN_CLASS_SAMPLES = 20
+"""A class with fewer samples (of objects: boxes; of masks: images that show it) is not judged alone: one of
+twenty is already worth five points."""
 # Largest error a device may show against the record, as a share of the largest recorded value. Float kernels
 # of other processors sum in another order (about 1e-6 here); int8 kernels round and saturate differently.
 _RELATIVE_BOUNDS = {Precision.FP32: 1e-3, Precision.FP16: 1e-2, Precision.INT8: 0.1}
 _LEAST_BOUND = 1e-6
+_LEAST_RMS = 1e-12
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClassQuality:
+    """The metric of one class, 0 to 1, and how many samples it stands on."""
+
+    value: float
+    samples: int
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Answers against labels.
+    """Answers against the truth.
 
     Attributes:
-        value: Share of right answers, 0 to 1; an answer that is not finite is wrong.
-        samples: Labelled samples.
-        not_finite: Samples whose answer is not finite or failed.
+        value: The metric, 0 to 1, higher is better; an answer that is not finite is wrong.
+        samples: Samples with a truth.
+        not_finite: Samples with an answer that is not finite or failed.
+        metric: Its name.
+        classes: The metric of each class that has a truth, by number; empty where there are none.
+        raw_error: Error in units of the output, where `value` is made from one.
     """
 
     value: float
     samples: int
     not_finite: int
+    metric: str = TOP1
+    classes: tuple[tuple[int, ClassQuality], ...] = ()
+    raw_error: float | None = None
+
+    @property
+    def by_class(self) -> dict[int, ClassQuality]:
+        """Number of a class -> its metric."""
+        return dict(self.classes)
+
+    @property
+    def points_per_sample(self) -> float | None:
+        """What one sample is worth in points; None where samples are right in part."""
+        return 100.0 / self.samples if self.metric == TOP1 and self.samples else None
 
 
-def quality(answers: FloatArray, labels: npt.NDArray[np.int64], comparator: Comparator) -> Quality:
-    """Judge [n, ...] answers by [n] labels; `NO_LABEL` samples count for nothing but finiteness."""
-    labelled = labels != NO_LABEL
-    right = comparator.right({"answer": answers}, labels)
-    finite = np.isfinite(answers.reshape(len(answers), -1)).all(axis=1)
-    count = int(labelled.sum())
-    value = float(right[labelled].sum()) / count if count else 0.0
-    return Quality(value, count, int((~finite).sum()))
+@dataclass(frozen=True, slots=True)
+class ClassDrop:
+    """The class that lost most, and how much, in points."""
+
+    worst_class: int
+    points: float
 
 
-def agreement(answers: FloatArray, parent: FloatArray, comparator: Comparator) -> float:
-    """Share of equal decisions among the samples that both answer with finite numbers; 0 without any."""
-    comparison = comparator.compare({"answer": answers}, {"answer": parent})
-    comparable = comparison.comparable
-    return float(comparison.agree[comparable].mean()) if comparable.any() else 0.0
+def worst_class_drop(
+    quality: Quality, parent: Quality, least_samples: int = MIN_CLASS_SAMPLES
+) -> ClassDrop | None:
+    """The largest loss of a single class against the float parent; of equal ones the lowest class.
+
+    None where no class has `least_samples`. Negative points = even that class became better.
+    """
+    drops = [
+        ClassDrop(number, 100.0 * (before.value - quality.by_class[number].value))
+        for number, before in sorted(parent.by_class.items())
+        if before.samples >= least_samples and number in quality.by_class
+    ]
+    return max(drops, key=lambda drop: drop.points, default=None)
 
 
-def error_share(answers: FloatArray, parent: FloatArray) -> float:
-    """Largest absolute difference of the answers, as a share of the parent's largest value.
+def scored(answers: Outputs, truth: Truth, comparator: Comparator) -> Quality:
+    """The mean score of the samples as devices compute it on the golden set, 0 to 1."""
+    scores = comparator.score(answers, truth)
+    known = scores[~np.isnan(scores)]
+    value = float(known.mean()) if len(known) else 0.0
+    return Quality(value, len(known), int((~finite_rows(answers)).sum()), metric="score")
+
+
+def error_share(answers: Outputs, parent: Outputs) -> float:
+    """Largest absolute difference of the answers, as a share of the parent's largest value of that output.
 
     Over the samples that both answer with finite numbers; 0 without any.
     """
-    ours, theirs = (item.reshape(len(item), -1).astype(np.float64) for item in (answers, parent))
-    both = np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1)
-    if not both.any():
+    both = finite_rows(answers) & finite_rows(parent)
+    chosen = np.flatnonzero(both)
+    if not len(chosen):
         return 0.0
-    largest = max(float(np.abs(theirs[both]).max()), _LEAST_BOUND)
-    return float(np.abs(ours[both] - theirs[both]).max()) / largest
+    shares: list[float] = []
+    for name, theirs in parent.items():
+        largest, difference = _LEAST_BOUND, 0.0
+        for begin in range(0, len(chosen), _ROWS_AT_ONCE):
+            part = chosen[begin : begin + _ROWS_AT_ONCE]
+            ours_part, theirs_part = (item[part].astype(np.float64) for item in (answers[name], theirs))
+            largest = max(largest, float(np.abs(theirs_part).max()))
+            difference = max(difference, float(np.abs(ours_part - theirs_part).max()))
+        shares.append(difference / largest)
+    return max(shares)
 
 
-def self_test_bounds(recorded: FloatArray, precision: Precision) -> SelfTestBounds:
+def relative_error(answers: FloatArray, expected: FloatArray) -> float:
+    """RMS of the difference / RMS of the expected values, over finite elements; 1 without any."""
+    both = np.isfinite(answers) & np.isfinite(expected)
+    if not both.any():
+        return 1.0
+    ours, theirs = answers[both].astype(np.float64), expected[both].astype(np.float64)
+    return float(np.sqrt(np.mean((ours - theirs) ** 2)) / max(float(np.sqrt(np.mean(theirs**2))), _LEAST_RMS))
+
+
+def self_test_bounds(recorded: Outputs, precision: Precision, task: Task) -> SelfTestBounds:
     """Bounds for the self-test on a device (semantics section 2).
 
-    Two outputs off by at most e each can change places only where they were less than 2 e apart, hence the
-    margin.
+    Two scores off by at most e each can change places only where they were less than 2 e apart, hence the
+    margin. A box's score lies in 0 to 1, whatever else stands in the output that it is decoded from.
     """
-    finite = recorded[np.isfinite(recorded)]
-    largest = float(np.abs(finite).max()) if finite.size else 0.0
-    error = max(_LEAST_BOUND, _RELATIVE_BOUNDS[precision] * largest)
-    return SelfTestBounds(max_abs_error=error, margin=2 * error)
+    share = _RELATIVE_BOUNDS[precision]
+    errors: list[float] = []
+    for item in recorded.values():
+        finite = item[np.isfinite(item)]
+        largest = float(np.abs(finite).max()) if finite.size else 0.0
+        errors.append(max(_LEAST_BOUND, share * largest))
+    margin = 2 * (share if task is Task.DETECTION else errors[0])
+    per_output = tuple(errors) if len(errors) > 1 else ()
+    return SelfTestBounds(max_abs_error=max(errors), margin=margin, per_output=per_output)

@@ -7,7 +7,8 @@ import importlib
 from dataclasses import dataclass
 from importlib import metadata
 
-from modelfleet_build.port import ENTRY_POINTS, Optimizer, Recipe
+from modelfleet_build.isolated.tools import SHIPPED, IsolatedTool
+from modelfleet_build.port import ENTRY_POINTS, Isolated, Optimizer, Recipe, Versioned
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.device_class import DeviceClass
@@ -58,6 +59,16 @@ def for_class(device_class: DeviceClass, points: tuple[OptimizerPoint, ...]) -> 
         _check_options(device_class, optimizer)
         return point
     raise _absent(wanted, "has no plug-in")
+
+
+def isolated_tools() -> tuple[IsolatedTool, ...]:
+    """Every isolated tool: those that are shipped and those of plug-ins, sorted by name."""
+    tools = {tool.name: tool for tool in SHIPPED}
+    for point in installed():
+        optimizer = point.load()
+        if isinstance(optimizer, Isolated):
+            tools.setdefault(optimizer.isolated.name, optimizer.isolated)
+    return tuple(tools[name] for name in sorted(tools))
 
 
 def recipe_of(optimizer: Optimizer, name: str) -> Recipe:
@@ -169,8 +180,13 @@ def no_calibration(recipe: Recipe) -> CallerError:
 
 def tools(optimizer: Optimizer) -> dict[str, str]:
     """Versions of everything that can change the bytes of its variants."""
-    packages = ("modelfleet", *optimizer.packages)
-    return {package: _version(package) or "unknown" for package in packages}
+    found = versions(optimizer.packages)
+    return {**found, **optimizer.versions()} if isinstance(optimizer, Versioned) else found
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Our own version and those of the packages."""
+    return {package: _version(package) or "unknown" for package in ("modelfleet", *packages)}
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -46,22 +46,26 @@ class ParentReport:
     Attributes:
         value: Its metric on the validation samples, 0 to 1.
         samples: Validation samples.
-        points_per_sample: What one sample is worth, in points.
+        points_per_sample: What one sample is worth, in points; None where samples are right in part.
         not_finite: Validation samples that it answers with NaN or infinite values.
-        golden_value: Its metric on the golden set, None where that has no labels.
+        golden_value: Its mean score on the golden set, None where that has no truth.
         golden_samples: Samples of the golden set.
         size_bytes: Size of the model.
         latency_us: Median time of one sample on this machine, microseconds.
+        metric: Name of the metric.
+        raw_error: Its error in units of the output, for regression.
     """
 
     value: float
     samples: int
-    points_per_sample: float
+    points_per_sample: float | None
     not_finite: int
     golden_value: float | None
     golden_samples: int
     size_bytes: int
-    latency_us: float
+    latency_us: float | None
+    metric: str = "top1"
+    raw_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class VariantReport:
             better in one.
         convert_s, measure_s: Seconds that took.
         cached: The conversion came from the cache.
+        measurement_known: So did the measurement, from the same files, data and machine.
+        parameters: Everything that the recipe settled.
         tools: Versions of the tools that made it.
         notes: Plain sentences of the converter.
     """
@@ -100,6 +106,8 @@ class VariantReport:
     cached: bool
     tools: dict[str, str]
     notes: tuple[str, ...] = ()
+    measurement_known: bool = False
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,7 @@ class BuildReport:
         release: Release id, None where none was written.
         seconds: Wall-clock time of the build.
         warnings: Plain sentences that a person should read.
+        model: Path of the model on the machine that built, for `fleetctl build explain`.
     """
 
     name: str
@@ -148,6 +157,7 @@ class BuildReport:
     classes: tuple[ClassReport, ...]
     warnings: tuple[str, ...] = ()
     schema: int = 1
+    model: str = ""
 
 
 def read_report(folder: Path) -> BuildReport:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from modelfleet_build.machine import processor
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import is_name, is_version
 from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import Precision, Task
+from modelfleet_core.release.manifest import Decoder, Precision, Task
 from modelfleet_core.release.shipped_classes import SHIPPED
 
 MIB = 1024 * 1024
+MAX_SEARCH = 1000
+MAX_JOBS = 256
 
 
 class Objective(StrEnum):
@@ -38,6 +41,9 @@ class Limits:
         memory_bytes: Resident memory of a child and its children.
         validation_samples: Validation samples used at most, from the first.
         calibration_samples: Calibration samples used at most, from the first.
+        tuning_samples: Of the calibration samples, set apart from the end to choose settings by; a fifth of
+            them at most.
+        tuning_s: Seconds that accuracy control may take for one variant that loses too much; 0 = none.
         rounds: Rounds of the latency comparison.
         calls_per_round: Calls of each model in a round.
         latency_s: Seconds after which no further round is started.
@@ -48,6 +54,8 @@ class Limits:
     memory_bytes: int = 4096 * MIB
     validation_samples: int = 2000
     calibration_samples: int = 256
+    tuning_samples: int = 64
+    tuning_s: float = 120.0
     rounds: int = 20
     calls_per_round: int = 12
     latency_s: float = 10.0
@@ -62,11 +70,13 @@ class BuildRequest:
         name: Name of the release; also the slot it fills on devices.
         version: Version of the release.
         classes: Names of the device classes to build for.
-        validation: `.npz` with `images` and `labels`, used for the budget.
+        validation: `.npz` with `images` and their truth, used for the budget.
         output: Release folder to write; must not exist.
         calibration: `.npz` with `images`, needed for int8.
-        golden: `.npz` with `images` and `labels` for the devices; absent = set apart from the validation set.
+        golden: `.npz` with `images` and their truth for the devices; absent = set apart from the validation
+            set.
         task: What the model does.
+        decoder: Detection: from raw outputs to boxes; None = the only bundled one that fits.
         max_drop_points: Largest loss of the metric against the float parent, in points (0 to 100).
         objective: What "best" means among the variants within the budget; None = what each class says, and
             latency where it says nothing.
@@ -74,8 +84,12 @@ class BuildRequest:
         companion: The model in another form for the converters that need it (`.pt2` for ExecuTorch).
         known_classes: Every class that may be named.
         cache: Folder of converted variants, None = convert everything.
+        environments: Folder of isolated environments, None = refuse what needs one.
         limits: See `Limits`.
         machine: Architecture of the builder, as `uname` spells it.
+        processor: What measurements of time depend on, the model and number of processors.
+        jobs: Classes that are built at once, each on its share of the processors; 0 = as many as processors.
+        search: Variants that a search may try for each class beyond its recipes; 0 = no search.
         nice: Added to the children's niceness, 0 to 19.
         labels: Free words for the manifest.
     """
@@ -89,14 +103,19 @@ class BuildRequest:
     calibration: Path | None = None
     golden: Path | None = None
     task: Task = Task.CLASSIFICATION
+    decoder: Decoder | None = None
     max_drop_points: float = 1.0
     objective: Objective | None = None
     precisions: tuple[Precision, ...] | None = None
     companion: Path | None = None
     known_classes: tuple[DeviceClass, ...] = SHIPPED
     cache: Path | None = None
+    environments: Path | None = None
     limits: Limits = field(default_factory=Limits)
     machine: str = field(default_factory=platform.machine)
+    processor: str = field(default_factory=processor)
+    jobs: int = 0
+    search: int = 0
     nice: int = 0
     labels: tuple[str, ...] = ()
 
@@ -105,8 +124,7 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
     """Refuse a request that cannot be built; returns its classes.
 
     Raises:
-        CallerError: MF-1423 (name, version, budget), MF-1420 (class), MF-1421 (precision), MF-1422 (output),
-            MF-4008 (task).
+        CallerError: MF-1423 (name, version, budget), MF-1420 (class), MF-1421 (precision), MF-1422 (output).
     """
     if not is_name(request.name) or not is_version(request.version):
         raise _refused(
@@ -115,15 +133,14 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
         )
     if not 0 <= request.max_drop_points <= 100:
         raise _refused(f"the budget is {request.max_drop_points:g} points", "0 to 100 points")
+    if not 0 <= request.search <= MAX_SEARCH:
+        raise _refused(f"a search of {request.search} variants", f"0 to {MAX_SEARCH}")
+    if not 0 <= request.jobs <= MAX_JOBS:
+        raise _refused(f"{request.jobs} classes at once", f"0 to {MAX_JOBS}")
+    if request.limits.tuning_s < 0:
+        raise _refused(f"{request.limits.tuning_s:g} s for accuracy control", "0 s or more")
     if not 0 <= request.nice <= 19:
         raise _refused(f"nice is {request.nice}", "0 to 19")
-    if request.task is not Task.CLASSIFICATION:
-        raise CallerError(
-            Code.TASK_NOT_SUPPORTED,
-            f"models for {request.task.value} cannot be measured against their parent yet",
-            expected=Task.CLASSIFICATION.value,
-            todo="use a newer version of Modelfleet",
-        )
     if request.output.exists():
         raise CallerError(
             Code.BUILD_OUTPUT_EXISTS,

@@ -50,6 +50,7 @@ class Code(Enum):
     DATASET_OVERLAP = "MF-1416"
     CALIBRATION_MISSING = "MF-1417"
     DATASET_TOO_LARGE = "MF-1418"
+    DATASET_TRUTH = "MF-1419"
     BUILD_CLASS_UNKNOWN = "MF-1420"
     BUILD_PRECISION = "MF-1421"
     BUILD_OUTPUT_EXISTS = "MF-1422"
@@ -69,8 +70,21 @@ class Code(Enum):
     COVERAGE_TOO_LOW = "MF-1444"
     BUILD_REPORT_UNREADABLE = "MF-1450"
     BUILD_NOT_WRITTEN = "MF-1451"
-    KEEP_FLOAT_UNKNOWN = "MF-1465"
+    KEEP_FLOAT_UNKNOWN = "MF-1461"
+    CALIBRATION_TOO_FEW = "MF-1462"
     HEADER_NOT_POSSIBLE = "MF-1466"
+    ISOLATED_NOT_MADE = "MF-1470"
+    ISOLATED_UNKNOWN = "MF-1471"
+    COMPANION_MISSING = "MF-1472"
+    COMPANION_INVALID = "MF-1473"
+    KEEP_FLOAT_UNSUPPORTED = "MF-1474"
+    EXTERNAL_FAILED = "MF-1475"
+    EXTERNAL_RESULT = "MF-1476"
+    HOOK_INVALID = "MF-1477"
+    HOOK_FAILED = "MF-1478"
+    EXPLAIN_VARIANT = "MF-1452"
+    EXPLAIN_PARENT = "MF-1453"
+    LAYERS_OPAQUE = "MF-1454"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -182,6 +196,9 @@ class Code(Enum):
     SESSION_CLOSED = "MF-4010"
     OUTPUTS_NOT_COMPARABLE = "MF-4011"
     GOLDEN_UNREADABLE = "MF-4012"
+    DECODER_UNKNOWN = "MF-4013"
+    DECODER_UNFIT = "MF-4014"
+    DECODER_MISSING = "MF-4015"
     SLOT_EMPTY = "MF-4020"
     REQUEST_INVALID = "MF-4021"
     SERVE_OVERLOADED = "MF-4022"
@@ -202,8 +219,10 @@ class Code(Enum):
     CONTROL_PROTOCOL = "MF-4037"
     VARIANT_INCOMPLETE = "MF-4038"
     RUNTIME_OPTION = "MF-4050"
+    ACCELERATOR_ABSENT = "MF-4051"
     DELEGATE_MISSING = "MF-4057"
     VARIANT_GARBAGE = "MF-4058"
+    RUNTIME_ELSEWHERE = "MF-4063"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -344,6 +363,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.DATASET_OVERLAP: CodeInfo("Two data sets share samples"),
     Code.CALIBRATION_MISSING: CodeInfo("int8 needs calibration data"),
     Code.DATASET_TOO_LARGE: CodeInfo("A data set is too large to travel with the variants"),
+    Code.DATASET_TRUTH: CodeInfo("Boxes, masks or targets of a data set do not fit the model"),
     Code.BUILD_CLASS_UNKNOWN: CodeInfo("The device class is not known"),
     Code.BUILD_PRECISION: CodeInfo("A class cannot be built in that precision"),
     Code.BUILD_OUTPUT_EXISTS: CodeInfo("The output folder is already in use"),
@@ -365,8 +385,21 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.COVERAGE_TOO_LOW: CodeInfo("The accelerator runs too little of a variant"),
     Code.BUILD_REPORT_UNREADABLE: CodeInfo("A build report cannot be read"),
     Code.BUILD_NOT_WRITTEN: CodeInfo("A release folder cannot be written"),
-    Code.KEEP_FLOAT_UNKNOWN: CodeInfo("A node that shall stay in float is not in the model"),
+    Code.KEEP_FLOAT_UNKNOWN: CodeInfo("An operator that shall stay in float is not in the model"),
+    Code.CALIBRATION_TOO_FEW: CodeInfo("There are too few calibration samples to hold some back"),
     Code.HEADER_NOT_POSSIBLE: CodeInfo("A variant cannot be written as a C header"),
+    Code.ISOLATED_NOT_MADE: CodeInfo("An isolated environment cannot be made"),
+    Code.ISOLATED_UNKNOWN: CodeInfo("There is no isolated tool of that name"),
+    Code.COMPANION_MISSING: CodeInfo("A converter needs the model in another form, and none was given"),
+    Code.COMPANION_INVALID: CodeInfo("The model's other form cannot be used"),
+    Code.KEEP_FLOAT_UNSUPPORTED: CodeInfo("An optimizer cannot keep single nodes in float"),
+    Code.EXTERNAL_FAILED: CodeInfo("An external builder failed"),
+    Code.EXTERNAL_RESULT: CodeInfo("An external builder's result breaks its contract"),
+    Code.HOOK_INVALID: CodeInfo("A training hook breaks its contract"),
+    Code.HOOK_FAILED: CodeInfo("A training hook failed"),
+    Code.EXPLAIN_VARIANT: CodeInfo("A release folder has no such variant"),
+    Code.EXPLAIN_PARENT: CodeInfo("The float parent of a release is not at hand"),
+    Code.LAYERS_OPAQUE: CodeInfo("The layers of a variant cannot be seen"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
@@ -405,6 +438,9 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SESSION_CLOSED: CodeInfo("A model was used after it was closed"),
     Code.OUTPUTS_NOT_COMPARABLE: CodeInfo("The outputs of two models cannot be compared"),
     Code.GOLDEN_UNREADABLE: CodeInfo("A golden set cannot be read"),
+    Code.DECODER_UNKNOWN: CodeInfo("There is no decoder plug-in of that name"),
+    Code.DECODER_UNFIT: CodeInfo("A decoder does not fit the model's outputs"),
+    Code.DECODER_MISSING: CodeInfo("A detector has no decoder"),
     Code.SLOT_EMPTY: CodeInfo("The slot has no model that could answer"),
     Code.REQUEST_INVALID: CodeInfo("An inference request cannot be understood"),
     Code.SERVE_OVERLOADED: CodeInfo("More requests wait than serve accepts"),
@@ -424,8 +460,10 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.FRAME_INVALID: CodeInfo("A message between processes is malformed"),
     Code.CONTROL_PROTOCOL: CodeInfo("Supervisor and serve speak different protocols"),
     Code.RUNTIME_OPTION: CodeInfo("A runtime does not know an option of the variant"),
+    Code.ACCELERATOR_ABSENT: CodeInfo("The accelerator that a variant names is not there"),
     Code.DELEGATE_MISSING: CodeInfo("The delegate of an accelerator cannot be loaded"),
     Code.VARIANT_GARBAGE: CodeInfo("A runtime would answer the variant with garbage"),
+    Code.RUNTIME_ELSEWHERE: CodeInfo("A runtime cannot be driven in another interpreter"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

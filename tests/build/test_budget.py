@@ -59,8 +59,8 @@ def test_an_fp32_variant_has_to_compute_what_its_parent_computes() -> None:
 def test_the_error_is_a_share_of_the_parents_largest_value() -> None:
     parent = np.asarray([[8.0, -10.0], [1.0, 2.0], [np.nan, 0.0]], np.float32)
     answers = np.asarray([[8.0, -9.0], [1.0, 2.5], [5.0, 5.0]], np.float32)
-    assert error_share(answers, parent) == pytest.approx(0.1)
-    assert error_share(parent[2:], answers[2:]) == 0.0
+    assert error_share({"y": answers}, {"y": parent}) == pytest.approx(0.1)
+    assert error_share({"y": parent[2:]}, {"y": answers[2:]}) == 0.0
 
 
 def float_variant(size: int = 1000) -> Candidate:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelfleet_build.cache import Cache, Key
+from modelfleet_build.cache import Cache, key_digest
+from modelfleet_build.cache import ConversionKey as Key
 from modelfleet_build.facts import ModelFacts, float_contract
 from modelfleet_build.pipeline import BuildResult
 from modelfleet_build.port import Converted, Recipe
@@ -40,9 +41,9 @@ def fetch(cache: Cache, key: Key, folder: Path) -> tuple[Converted | None, str, 
     folder.mkdir()
     beside = folder.with_name(folder.name + "-beside")
     beside.mkdir()
-    found = cache.fetch(key, folder, beside)
+    found = cache.fetch(key, Converted, folder, beside)
     left = [path.name for place in (folder, beside) for path in sorted(place.iterdir())]
-    return found.converted, found.damaged, left
+    return found.value, found.damaged, left
 
 
 def test_what_was_stored_comes_back(cache: Cache, tmp_path: Path) -> None:
@@ -71,28 +72,29 @@ def test_what_was_stored_comes_back(cache: Cache, tmp_path: Path) -> None:
     ],
 )
 def test_anything_that_changes_the_bytes_is_another_entry(cache: Cache, tmp_path: Path, other: Key) -> None:
-    assert other.digest() != KEY.digest()
+    assert key_digest(other) != key_digest(KEY)
     assert fetch(cache, other, tmp_path / "a") == (None, "", [])
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "entry", "escape", "swap", "beside"])
 def test_a_damaged_entry_is_dropped_and_made_anew(cache: Cache, tmp_path: Path, damage: str) -> None:
     entry = next(cache.root.rglob("entry.json"))
-    stored = entry.parent / "files" / "model.onnx"
+    stored = entry.parent / "0" / "model.onnx"
+    key = entry.parent / "key.json"
     if damage == "flip":
         stored.write_bytes(b"the modeL")
     elif damage == "truncate":
         stored.write_bytes(b"the")
     elif damage == "beside":
-        (entry.parent / "beside" / "stand-in.tflite").write_bytes(b"another")
+        (entry.parent / "1" / "stand-in.tflite").write_bytes(b"another")
     elif damage == "remove":
         stored.unlink()
     elif damage == "entry":
         entry.write_bytes(entry.read_bytes()[:-40])
     elif damage == "escape":
-        entry.write_bytes(entry.read_bytes().replace(b'"model.bin"', b'"../entry.json"'))
+        entry.write_bytes(entry.read_bytes().replace(b'"0/model.bin"', b'"0/../entry.json"'))
     else:
-        entry.write_bytes(entry.read_bytes().replace(b'"tool": "1.0"', b'"tool": "9.9"'))
+        key.write_bytes(key.read_bytes().replace(b'"1.0"', b'"9.9"'))
     converted, damaged, left = fetch(cache, KEY, tmp_path / "a")
     assert converted is None
     assert "damaged" in damaged

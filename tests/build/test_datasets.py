@@ -10,24 +10,27 @@ from hypothesis import strategies as st
 
 from modelfleet_build.datasets import (
     Dataset,
-    Role,
     check_disjoint,
     read_dataset,
     sample_digest,
     set_apart_golden,
 )
+from modelfleet_build.roles import Role
+from modelfleet_build.truth import TruthRules
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.release.contract import BATCH, Layout, LogicalTensor
-from modelfleet_runtimes.golden import NO_LABEL
+from modelfleet_core.release.manifest import Task
+from modelfleet_runtimes.truth import NO_LABEL
 
 from .conftest import write_images
 
 TENSOR = LogicalTensor("x", (BATCH, 1, 8, 8), Layout.NCHW)
+RULES = TruthRules(Task.CLASSIFICATION, 4)
 
 
 def read(path: Path, role: Role = Role.VALIDATION) -> Dataset:
-    return read_dataset(path, role, TENSOR, 4)
+    return read_dataset(path, role, TENSOR, RULES)
 
 
 def refused(path: Path, code: Code, role: Role = Role.VALIDATION) -> str:
@@ -93,8 +96,8 @@ def test_labels(tmp_path: Path) -> None:
     ):
         refused(write_images(path, 5, 0, labels=bad), Code.DATASET_LABELS)
     unlabelled = write_images(path, 5, 0, labels=np.full(5, NO_LABEL))
-    assert read(unlabelled, Role.GOLDEN).labels.tolist() == [NO_LABEL] * 5
-    assert read(write_images(path, 5, 0, labelled=False), Role.CALIBRATION).labels.tolist() == [NO_LABEL] * 5
+    assert read(unlabelled, Role.GOLDEN).truth["labels"].tolist() == [NO_LABEL] * 5
+    assert read(write_images(path, 5, 0, labelled=False), Role.CALIBRATION).truth == {}
 
 
 def test_files_that_are_no_archives(tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import InputContract
 from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import Manifest, Precision, Task
+from modelfleet_core.release.manifest import Decoder, Manifest, Precision, Task
 from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.wire import codec
 from modelfleet_runtimes import golden, registry
+from modelfleet_runtimes.comparators import for_manifest, for_task
 
 from .conftest import CLASSES, DIGITS, QUICK, Bench, FullBuild, Point, write_images
 from .graphs import classifier, model, node
@@ -84,10 +85,11 @@ def test_every_variant_takes_the_same_logical_tensors_and_passes_its_self_test(f
         assert contract.logical() == (manifest.inputs, manifest.outputs)
         session = registry.load(variant.runtime.name).open(inside, variant.entry, contract)
         recorded = golden.read(inside / "golden.npz")
-        outcome = golden.self_test(session, recorded, variant.bounds)
+        comparator = for_manifest(manifest)
+        outcome = golden.self_test(session, recorded, variant.bounds, comparator)
         assert outcome.passed, f"{variant.name}: {outcome.reason}"
         assert outcome.samples == len(recorded) == 64
-        right, total = golden.right(session, recorded)
+        right, total = golden.score(session, recorded, comparator)
         assert total == 64
         assert right >= 62
         session.close()
@@ -177,11 +179,11 @@ def test_nan_of_the_model_itself_is_told_and_kept(tmp_path: Path) -> None:
     for variant in manifest_of(tmp_path / "release").variants:
         inside = tmp_path / "release" / "variants" / variant.name
         recorded = golden.read(inside / "golden.npz")
-        lost = int((~np.isfinite(recorded.recorded).all(axis=1)).sum())
+        lost = int((~np.isfinite(recorded.recorded[0]).all(axis=1)).sum())
         assert lost == 9
         contract = codec.decode((inside / "contract.json").read_bytes(), InputContract, what="contract.json")
         session = registry.load(variant.runtime.name).open(inside, variant.entry, contract)
-        outcome = golden.self_test(session, recorded, variant.bounds)
+        outcome = golden.self_test(session, recorded, variant.bounds, for_task(Task.CLASSIFICATION))
         assert outcome.passed
         assert outcome.samples == 64 - lost
         session.close()
@@ -289,7 +291,12 @@ def test_what_is_refused_at_the_door(bench: Bench) -> None:
         (Code.BUILD_REQUEST, {"classes": ()}),
         (Code.BUILD_CLASS_UNKNOWN, {"classes": ("x86-onnxruntim",)}),
         (Code.BUILD_OUTPUT_EXISTS, {"output": folder / "taken"}),
-        (Code.TASK_NOT_SUPPORTED, {"task": Task.DETECTION}),
+        (Code.DECODER_MISSING, {"task": Task.DETECTION}),
+        (Code.BUILD_REQUEST, {"decoder": Decoder("centernet")}),
+        (Code.DECODER_UNFIT, {"task": Task.DETECTION, "decoder": Decoder("centernet")}),
+        (Code.DECODER_UNKNOWN, {"task": Task.DETECTION, "decoder": Decoder("no-such")}),
+        (Code.MODEL_SIGNATURE, {"task": Task.SEGMENTATION}),
+        (Code.DATASET_TRUTH, {"task": Task.REGRESSION}),
         (Code.MODEL_NOT_ONNX, {"model": write_images(folder / "x.onnx.npz", 3, 1)}),
         (Code.DATASET_OVERLAP, {"golden": other}),
         (Code.DATASET_OVERLAP, {"calibration": other}),

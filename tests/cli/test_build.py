@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.build.layers.plant import onnx_pad
 from tests.cli.kit import Cli
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -47,6 +49,11 @@ def test_some_classes_is_3_and_the_report_can_be_read_again(cli: Cli, tmp_path: 
     assert (again.code, again.out) == (0, ended.out)
     body = json.loads(cli("build", "report", to, "-o", "json").out)
     assert (body["outcome"], body["schema"]) == ("some", 1)
+    page = tmp_path / "report.html"
+    assert cli("build", "report", to, "--html", page).code == 0
+    assert "<title>digits:1.0 build report</title>" in page.read_text()
+    assert "digits-1.0.onnx" in page.read_text(), "the lineage comes from the manifest"
+    _explained(cli, to, tmp_path)
     key = tmp_path / "release.key"
     assert cli("release", "keygen", "--key", key).code == 0
     assert cli("release", "sign", to, "--key", key).code == 0
@@ -54,6 +61,36 @@ def test_some_classes_is_3_and_the_report_can_be_read_again(cli: Cli, tmp_path: 
 
     taken = cli(*_arguments(to, "--class", "x86-onnxruntime"))
     assert (taken.code, "MF-1422" in taken.err) == (1, True), "a release is never overwritten"
+
+
+def _explained(cli: Cli, to: Path, tmp_path: Path) -> None:
+    """`build explain` finds the model where it lay, runs both, and refuses what it cannot compare."""
+    name = "x86-onnxruntime.fp32"
+    healthy = cli("build", "explain", to, name, "--samples", "4")
+    assert healthy.code == 0, healthy.err
+    assert healthy.out.splitlines()[-1].startswith("no layer diverges: the worst own error is ")
+    assert "; its own runtime answers " in healthy.out
+
+    broken = tmp_path / "broken"
+    shutil.copytree(to, broken)
+    onnx_pad(broken / "variants" / name / "model.onnx", "/features/features.5/body/body.2/Clip_output_0")
+    found = cli("build", "explain", broken, name, "--samples", "4", "-o", "json")
+    assert found.code == 3, found.err
+    body = json.loads(found.out)
+    assert body["layers"]["divergence"]["node"] == "/features/features.5/body/body.0/Conv"
+    assert body["layers"]["divergence"]["kind"] == "displaced"
+    assert "displaced by -1 rows and -1 columns" in body["layers"]["verdict"]
+    shown = cli("build", "explain", broken, name, "--inputs", DIGITS / "live.npz", "--samples", "2")
+    assert "to do: the converter changed the layer" in shown.out
+    assert sum(line.startswith("> ") for line in shown.out.splitlines()) == 1
+
+    for more, code, told in (
+        (["x86-onnxruntime.fp23"], "MF-1452", "did you mean x86-onnxruntime.fp32?"),
+        ([name, "--model", DIGITS / "digits-1.1.onnx"], "MF-1453", "is not the model of digits:1.0"),
+        ([name, "--inputs", DIGITS / "digits-1.0.onnx"], "MF-1410", "cannot be read"),
+    ):
+        refused = cli("build", "explain", to, *more)
+        assert (refused.code, code in refused.err, told in refused.err) == (1, True, True), refused.err
 
 
 def test_no_class_is_4(cli: Cli, tmp_path: Path, mystery: Path) -> None:

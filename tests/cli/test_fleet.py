@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.wire.operator import DecisionView
 
 from tests.cli.kit import NOW, URL, Cli, device
@@ -80,9 +81,7 @@ spec: {architectures: [aarch64], runtime: onnxruntime, priority: 3, minMemory: 2
 
 def test_classes(person: Cli, tmp_path: Path) -> None:
     assert [line.split()[0] for line in person("class", "list").out.splitlines()[1:]] == [
-        "x86-onnxruntime",
-        "x86-openvino",
-        "arm-litert",
+        c.name for c in SHIPPED
     ]
     assert "expected" in person("class", "show", "arm-litert").out
     ended = person("class", "show", "jetson")

@@ -18,6 +18,7 @@ COMMANDS = [
     "context use",
     "build",
     "build report",
+    "build explain",
     "release keygen",
     "release sign",
     "release verify",

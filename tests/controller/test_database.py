@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
@@ -17,14 +18,14 @@ from sqlalchemy import create_engine, text
 from modelfleet_controller.db.database import Connection, Database
 from modelfleet_controller.db.group_commit import GroupCommit, Lane
 from modelfleet_controller.db.schema import complete
-from modelfleet_controller.db.upgrade import upgrade
+from modelfleet_controller.db.upgrade import _config, _connected, upgrade
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 
 from .kit import in_loop
 from .test_blob_store import largest_file
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def execute(path: Path, sql: str) -> list[tuple[object, ...]]:
@@ -35,6 +36,16 @@ def execute(path: Path, sql: str) -> list[tuple[object, ...]]:
         return rows
     finally:
         connection.close()
+
+
+def fill(path: Path, table: str, **known: object) -> None:
+    """Insert a row in which every key is `x` and whatever must be there is."""
+    row: dict[str, object] = {}
+    for _, name, kind, needed, _, key in execute(path, f"PRAGMA table_info({table})"):
+        if needed or key or name in known:
+            row[str(name)] = known.get(str(name), "x" if "CHAR" in str(kind) or kind == "TEXT" else 1)
+    columns, values = ", ".join(row), ", ".join(repr(value) for value in row.values())
+    execute(path, f"INSERT INTO {table} ({columns}) VALUES ({values})")
 
 
 def database(folder: Path) -> Database:
@@ -69,6 +80,21 @@ def test_an_older_schema_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     assert refused.value.code is Code.SCHEMA_NEWER
     assert execute(path, "SELECT audience FROM controller") == [("kept",)]
     assert [p.name for p in tmp_path.iterdir() if "backup" in p.name] == []
+
+
+def test_golden_results_of_the_first_schema_become_scores(tmp_path: Path) -> None:
+    path = tmp_path / "modelfleet.db"
+    with _connected(path) as connection:
+        command.upgrade(_config(connection), "0001")
+        connection.commit()
+    for table in ("release", "device", "rollout", "rollout_device"):
+        fill(path, table, golden_total=64, golden_right=48)
+    assert execute(path, "PRAGMA foreign_key_check") == []
+    done = upgrade(path)
+    assert (done.before, done.after) == ("0001", HEAD)
+    assert done.backup is not None
+    row = execute(path, "SELECT golden_right, typeof(golden_right), golden_total FROM rollout_device")
+    assert row == [(48.0, "real", 64)]
 
 
 def test_the_backup_is_whole(tmp_path: Path) -> None:

@@ -43,8 +43,15 @@ ALLOWED: dict[str, list[str]] = {
     "onnx": ["modelfleet_build*"],
     "google": ["modelfleet_build.intake"],  # protobuf's DecodeError, which onnx lets through
     "flatbuffers": ["modelfleet_build.tflite*"],
+    "optuna": ["modelfleet_build.search"],
     "nncf": ["modelfleet_build.optimizers.openvino*"],
     "ai_edge_quantizer": ["modelfleet_build.optimizers.tflite_quantising"],
+    # in isolated environments; a device that has executorch imports it in the runtime's own worker module
+    "torch": ["modelfleet_build.isolated.scripts*", "modelfleet_runtimes.executorch_worker"],
+    "executorch": ["modelfleet_build.isolated.scripts*", "modelfleet_runtimes.executorch_worker"],
+    "torchao": ["modelfleet_build.isolated.scripts*"],
+    "torch_pruning": ["modelfleet_build.isolated.scripts*"],
+    "start": ["modelfleet_build.isolated.scripts*"],  # what runs those scripts, beside them
     # the controller
     "fastapi": ["modelfleet_controller*"],
     "starlette": ["modelfleet_controller*"],

@@ -105,7 +105,8 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class ModelActual:
-    """One loaded model. `golden_right` of `golden_total` on the desired golden folder, None while unknown."""
+    """One loaded model. `golden_right` (sum of scores, 0 to 1 each) of `golden_total` on the desired golden
+    folder, None while unknown."""
 
     release: str
     variant: str
@@ -117,7 +118,7 @@ class ModelActual:
     restarts: int = 0
     crash_loop: bool = False
     self_test: SelfTest | None = None
-    golden_right: int | None = None
+    golden_right: float | None = None
     golden_total: int | None = None
 
 

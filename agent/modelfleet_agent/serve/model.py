@@ -69,7 +69,7 @@ class Model:
         self._watchdog_s = watchdog_s
         self._clock = clock
         self._changed = changed
-        self._golden: dict[str, tuple[int, int]] = {}
+        self._golden: dict[str, tuple[float, int]] = {}
         self._golden_task: asyncio.Task[None] | None = None
         self._link: WorkerLink | None = None
         self._warm_ns = 0
@@ -137,8 +137,9 @@ class Model:
         """Return after the next change of state."""
         await self._moved.wait()
 
-    def golden_count(self) -> tuple[int, int] | None:
-        """(right, total) on the golden set that is asked for; None while unknown."""
+    def golden_count(self) -> tuple[float, int] | None:
+        """(right, total) on the golden set that is asked for; None while unknown. For tasks whose answers are
+        right in part, right is the sum of the scores (0 to 1 each)."""
         return self._golden.get(self.golden_folder) if self.golden_folder else None
 
     def rss_bytes(self) -> int | None:
@@ -249,8 +250,7 @@ class Model:
     async def _count_golden(self, folder: str, priority: Priority) -> None:
         """Part by part, so that real requests come between."""
         link = self._link
-        right = total = start = 0
-        length = 1
+        right, total, start, length = 0.0, 0, 0, 1
         while link is not None and start < length:
             count = max(1, GOLDEN_PART_NS // self._warm_ns) if self._warm_ns else 1
             order = Order(Op.GOLDEN, priority, golden=GoldenPart(folder, start, count))

@@ -25,7 +25,7 @@ from modelfleet_core.release.manifest import (
 from modelfleet_core.wire import codec
 from modelfleet_runtimes import golden as golden_set
 from modelfleet_runtimes import registry
-from modelfleet_runtimes.comparators import Comparator, finite, for_task
+from modelfleet_runtimes.comparators import Comparator, finite, for_manifest
 from modelfleet_runtimes.golden import Golden
 from modelfleet_runtimes.port import Session
 
@@ -94,23 +94,18 @@ class LoadedVariant:
         return answer, bodies
 
     def golden(self, part: GoldenPart) -> Answer:
-        """Right answers on a part of a labelled golden set, which need not be the own one.
+        """Scores of the answers on a part of a golden set, which need not be the own one.
 
         Raises:
             IntegrityError: MF-4012, the set cannot be read.
+            CallerError: MF-4011, it is the set of another task.
         """
         begun = self._ticks()
         if self._judges is None or self._judges[0] != part.folder:
             self._judges = (part.folder, golden_set.read(Path(part.folder) / GOLDEN_NAME))
         whole = self._judges[1]
-        chosen = slice(part.start, part.start + part.count)
-        some = replace(
-            whole,
-            inputs=whole.inputs[chosen],
-            labels=whole.labels[chosen],
-            recorded=whole.recorded[chosen],
-        )
-        right, total = golden_set.right(self._session, some, self._comparator)
+        some = whole.part(slice(part.start, part.start + part.count))
+        right, total = golden_set.score(self._session, some, self._comparator)
         busy = self._ticks() - begun
         return Answer(Status.OK, busy_ns=busy, right=right, total=total, length=len(whole))
 
@@ -172,8 +167,8 @@ class LoadedVariant:
             close=int((found.close & both).sum()),
             candidate_failed=int(found.candidate_failed.sum()),
             incumbent_failed=int(found.incumbent_failed.sum()),
-            candidate_scores=tuple(found.candidate_score[both].tolist()),
-            incumbent_scores=tuple(found.incumbent_score[both].tolist()),
+            candidate_scores=_known(found.candidate_score[both]),
+            incumbent_scores=_known(found.incumbent_score[both]),
         )
 
     def _failed(self, status: Status, code: Code, reason: str, begun: int) -> Answer:
@@ -192,7 +187,7 @@ def open_variant(order: Open, ticks: Callable[[], int]) -> Iterator[Opened | Loa
     """
     folder = Path(order.folder)
     manifest, variant, contract = read_folder(folder, order.variant)
-    comparator = for_task(manifest.task)
+    comparator = for_manifest(manifest)
     runtime = registry.load(variant.runtime.name)
     label = f"{runtime.name} {runtime.version()}"
     yield Opened(ModelState.STARTING, label)
@@ -239,6 +234,11 @@ def incomplete(happened: str) -> IntegrityError:
         expected=f"{MANIFEST_NAME}, {CONTRACT_NAME}, {GOLDEN_NAME} and the files that the manifest lists",
         todo="fetch the variant again",
     )
+
+
+def _known(scores: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Without those of tasks that have none."""
+    return tuple(scores[~np.isnan(scores)].tolist())
 
 
 def _bounded(path: Path, limit: int) -> bytes:

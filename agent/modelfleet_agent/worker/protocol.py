@@ -18,7 +18,7 @@ class Op(StrEnum):
     """Orders.
 
     OPEN: load the variant, test it, warm it up. RUN: answer an input, or compare answers on it.
-    GOLDEN: count right answers on a part of a golden set. SAMPLE: hand out an input of the own golden set.
+    GOLDEN: score the answers on a part of a golden set. SAMPLE: hand out an input of the own golden set.
     """
 
     OPEN = "open"
@@ -110,7 +110,8 @@ class Compared:
         compared: samples that both models answered with finite numbers.
         agreed, close: of `compared`.
         candidate_failed, incumbent_failed: samples without a finite answer.
-        candidate_scores, incumbent_scores: top scores of the `compared` samples, 0 to 1.
+        candidate_scores, incumbent_scores: top scores of the `compared` samples, 0 to 1; empty where the task
+            has none.
     """
 
     samples: int
@@ -147,7 +148,8 @@ class Answer:
         compute_ns: binding and inference of the timed run, nanoseconds, measured in the worker.
         busy_ns: all the worker's time for this order.
         outputs: heads of the tensors in the body (for SAMPLE: of the input).
-        right, total: of a golden part; `length` is the size of the whole set.
+        right, total: of a golden part: sum of the samples' scores (0 to 1 each), and how many have a truth;
+            `length` is the size of the whole set.
     """
 
     status: Status
@@ -158,6 +160,6 @@ class Answer:
     outputs: tuple[TensorHead, ...] = ()
     compared: Compared | None = None
     opened: Opened | None = None
-    right: int = 0
+    right: float = 0.0
     total: int = 0
     length: int = 0

@@ -14,6 +14,7 @@ from modelfleet_core.release.manifest import Precision, Task
 
 if TYPE_CHECKING:
     from modelfleet_core.release.device_class import DeviceClass
+    from modelfleet_core.release.manifest import Manifest
 from modelfleet_core.release.shipped_classes import SHIPPED
 
 
@@ -32,7 +33,7 @@ def build(
     name: Annotated[str, typer.Option("--name", help="Name of the release; also the slot on devices.")],
     version: Annotated[str, typer.Option("--version", help="Version of the release.")],
     validation: Annotated[
-        Path, typer.Option("--validation", help="Held-out `images` and `labels`.", metavar="F.npz")
+        Path, typer.Option("--validation", help="Held-out `images` and their truth.", metavar="F.npz")
     ],
     folder: Annotated[Path, typer.Option("-O", "--to", help="Release folder to write.", metavar="DIR")],
     device_class: Annotated[
@@ -43,9 +44,17 @@ def build(
     ] = None,
     golden: Annotated[
         Path | None,
-        typer.Option("--golden", help="`images` and `labels` that go to the devices.", metavar="F.npz"),
+        typer.Option("--golden", help="`images` and their truth that go to the devices.", metavar="F.npz"),
     ] = None,
     task: Annotated[Task, typer.Option("--task", help="What the model does.")] = Task.CLASSIFICATION,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            "--decoder",
+            help="Detection: how outputs become boxes. Default: the only one that fits.",
+            metavar="NAME[:key=value,...]",
+        ),
+    ] = None,
     max_drop: Annotated[
         str, typer.Option("--max-drop", help="Largest loss against the float parent.")
     ] = "1pt",
@@ -68,6 +77,15 @@ def build(
         list[Path] | None, typer.Option("--class-file", help="DeviceClass resource (YAML) of your own.")
     ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use earlier conversions again.")] = True,
+    tuning: Annotated[
+        str, typer.Option("--tuning", help="Time that accuracy control may take for one variant; 0s = none.")
+    ] = "2m",
+    search: Annotated[
+        int, typer.Option("--search", min=0, help="Let a search try so many further variants for each class.")
+    ] = 0,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=0, help="Classes to build at once; 0 = one for each processor.")
+    ] = 0,
     nice: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the processor to others.")] = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -83,9 +101,11 @@ def build(
     need_extra("build", "numpy", "onnx", "onnxruntime", "psutil")
 
     from fleetctl.build import render
+    from fleetctl.build.env import ENVIRONMENTS
     from fleetctl.build.progress import shown
     from modelfleet_build import pipeline
-    from modelfleet_build.request import BuildRequest
+    from modelfleet_build.decoding import parse_decoder
+    from modelfleet_build.request import BuildRequest, Limits
     from modelfleet_build.request import Objective as Kinds
 
     known = _known(class_file or [])
@@ -99,12 +119,17 @@ def build(
         calibration=calibration,
         golden=golden,
         task=task,
+        decoder=parse_decoder(decoder) if decoder is not None else None,
         max_drop_points=_points(max_drop),
         objective=Kinds(objective.value) if objective is not None else None,
         companion=companion,
         precisions=tuple(precision) if precision else None,
         known_classes=known,
         cache=made.settings.cache_dir / "build" if cache else None,
+        limits=Limits(tuning_s=_seconds(tuning)),
+        search=search,
+        jobs=jobs,
+        environments=made.settings.cache_dir / ENVIRONMENTS,
         nice=nice,
     )
     with shown(made.terminal, made.clock, f"build {name}:{version}") as sink:
@@ -118,6 +143,10 @@ def report(
     folder: Annotated[
         Path, typer.Argument(help="The release folder that `fleetctl build` wrote.", metavar="DIR")
     ],
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write it as one web page with plots instead.", metavar="FILE.html"),
+    ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show the report of a build: accuracy, latency, size per variant, and why each refused one was refused.
@@ -125,13 +154,37 @@ def report(
     \b
     Example:
       fleetctl build report build/digits-1.1
+      fleetctl build report build/digits-1.1 --html digits-1.1.html
     """
     need_extra("build", "numpy", "onnx")
 
-    from fleetctl.build import render
     from modelfleet_build.report import read_report
 
-    emit(app_of(ctx).terminal, read_report(folder), output, lambda view: render.report(view, folder))
+    made, view = app_of(ctx), read_report(folder)
+    if html is not None:
+        from fleetctl import safefile
+        from fleetctl.build.html.page import page
+
+        safefile.write(html, page(view, _manifest(folder)).encode())
+        made.terminal.line(f"{html}: the report of {view.name}:{view.version}; open it in a browser")
+        return
+
+    from fleetctl.build import render
+
+    emit(made.terminal, view, output, lambda view: render.report(view, folder))
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """The manifest beside the report; a report alone has none."""
+    from fleetctl import safefile
+    from modelfleet_core.release.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
+    from modelfleet_core.wire import codec
+
+    path = folder / MANIFEST_NAME
+    if not path.exists():
+        return None
+    data = safefile.read(path, MAX_MANIFEST_BYTES, "the manifest")
+    return codec.decode(data, Manifest, what=str(path), limit=MAX_MANIFEST_BYTES)
 
 
 def _known(files: list[Path]) -> tuple[DeviceClass, ...]:
@@ -142,6 +195,16 @@ def _known(files: list[Path]) -> tuple[DeviceClass, ...]:
     own = [read_device_class(read_resource(path)) for path in files]
     names = {c.name for c in own}
     return (*(c for c in SHIPPED if c.name not in names), *own)
+
+
+def _seconds(text: str) -> float:
+    """Seconds of `2m`."""
+    from modelfleet_core.files.units import UnitError, parse_duration
+
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise typer.BadParameter(f"--tuning: {error}") from error
 
 
 def _points(text: str) -> float:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from fleetctl.build import pareto
+from fleetctl.build.measured import coverage, memory, ratio, spread, worst_class
 from fleetctl.output import Block, Cell, Table, size
-from modelfleet_build.report import BuildReport, ClassReport, VariantReport
+from modelfleet_build.report import BuildReport, ClassReport, ParentReport, VariantReport
+from modelfleet_core.release.manifest import Measurements
 
-TITLES = ("VARIANT", "STATE", "METRIC", "DROP", "AGREE", "SIZE", "LATENCY", "SPREAD", "MEMORY", "PARETO")
-RIGHT = TITLES[2:9]
+Spell = Callable[[Measurements], str]
+
+_ALWAYS: tuple[tuple[str, Spell], ...] = (
+    ("METRIC", lambda m: f"{100 * m.value:.2f} %"),
+    ("DROP", lambda m: f"{m.drop_points:.2f}pt"),
+    ("AGREE", lambda m: f"{100 * m.agreement:.2f} %"),
+    ("SIZE", lambda m: size(m.size_bytes)),
+)
+# Shown where any variant of the class has something to say.
+_WHERE_KNOWN: tuple[tuple[str, Spell], ...] = (
+    ("WORST CLASS", worst_class),
+    ("LATENCY", ratio),
+    ("SPREAD", spread),
+    ("MEMORY", memory),
+    ("ON ACCELERATOR", coverage),
+    ("MEASURED WITH", lambda m: m.measured_with),
+)
 
 
 def report(view: BuildReport, folder: Path | None) -> list[Block]:
@@ -17,14 +36,16 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
     blocks: list[Block] = [
         f"{view.name}:{view.version}  {view.task.value}  built in {view.seconds:.0f} s  "
         f"budget {view.max_drop_points:g}pt",
-        f"float parent: {100 * p.value:.2f} % on {p.samples} validation samples "
-        f"(one sample is {p.points_per_sample:.2g}pt), {size(p.size_bytes)}, {p.latency_us:.0f} us a sample",
+        f"float parent: {p.metric} {100 * p.value:.2f} % on {p.samples} validation samples"
+        f"{_worth(p)}, {size(p.size_bytes)}, {p.latency_us:.0f} us a sample",
     ]
     for c in view.classes:
         blocks += ["", f"class {c.name}: {c.why}"]
         if c.variants:
-            blocks.append(Table(TITLES, [_row(v) for v in c.variants], right=RIGHT))
-        blocks += _refusals(c)
+            blocks.append(_table(c))
+        blocks += _below(c)
+        if drawn := pareto.lines(c):
+            blocks += ["", *drawn]
     blocks += [f"warning: {w}" for w in view.warnings]
     if view.release is not None and folder is not None:
         blocks += [
@@ -37,29 +58,33 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
     return blocks
 
 
-def _row(v: VariantReport) -> list[Cell]:
+def _worth(p: ParentReport) -> str:
+    if p.points_per_sample is not None:
+        return f" (one sample is {p.points_per_sample:.2g}pt)"
+    return f" (RMSE {p.raw_error:.4g})" if p.raw_error is not None else ""
+
+
+def _table(c: ClassReport) -> Table:
+    measured = [v.measurements for v in c.variants if v.measurements is not None]
+    shown = [*_ALWAYS, *((t, spell) for t, spell in _WHERE_KNOWN if any(spell(m) for m in measured))]
+    metric = measured[0].metric.upper() if measured else "METRIC"
+    titles = ("VARIANT", "STATE", *(metric if t == "METRIC" else t for t, _ in shown), "PARETO")
+    rows = [_row(v, [spell for _, spell in shown]) for v in c.variants]
+    return Table(titles, rows, right=tuple(t for t in titles[2:-1] if t != "MEASURED WITH"))
+
+
+def _row(v: VariantReport, shown: list[Spell]) -> list[Cell]:
     state: Cell = ("chosen", "green") if v.chosen else "kept" if v.accepted else ("refused", "red")
     m = v.measurements
     if m is None:
-        return [v.name, state, *["-"] * 8]
-    spread = (
-        "-"
-        if m.latency_ratio_low is None or m.latency_ratio_high is None
-        else f"{m.latency_ratio_low:.2f}-{m.latency_ratio_high:.2f}"
-    )
-    return [
-        v.name,
-        state,
-        f"{m.metric} {100 * m.value:.2f} %",
-        f"{m.drop_points:.2f}pt",
-        f"{100 * m.agreement:.2f} %",
-        size(m.size_bytes),
-        "-" if m.latency_ratio is None else f"x{m.latency_ratio:.2f}",
-        spread,
-        "-" if m.rss_bytes is None else size(m.rss_bytes),
-        "front" if v.pareto else "-",
-    ]
+        return [v.name, state, *["-"] * (len(shown) + 1)]
+    return [v.name, state, *(spell(m) or "-" for spell in shown), "front" if v.pareto else "-"]
 
 
-def _refusals(c: ClassReport) -> list[Block]:
-    return [f"  {v.name} refused: {v.code}: {v.reason}" for v in c.variants if not v.accepted]
+def _below(c: ClassReport) -> list[Block]:
+    """Refusals, and what the processor has to do for an accelerator."""
+    lines: list[Block] = [f"  {v.name} refused: {v.code}: {v.reason}" for v in c.variants if not v.accepted]
+    for v in c.variants:
+        use = v.measurements.accelerator if v.measurements is not None else None
+        lines += [f"  {v.name} on the processor: {text}" for text in (use.fallbacks if use else ())]
+    return lines

@@ -15,7 +15,7 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 
 if TYPE_CHECKING:
-    from modelfleet_core.release.device_class import DeviceClass
+    from modelfleet_core.release.device_class import DeviceClass, VariantLimits
     from modelfleet_core.wire.operator import Classes
 
 app = group("Device classes: kinds of device that run the same variants.")
@@ -102,5 +102,20 @@ def _one(view: DeviceClass) -> list[Block]:
         _table((view,)),
         f"accelerators  {', '.join(view.accelerators) or 'none needed'}\n"
         f"offline       {'expected: silence is no evidence' if view.expected_offline else 'not expected'}\n"
+        f"optimizer     {view.optimizer or view.runtime}\n"
+        f"options       {labels(view.options)}\n"
+        f"limits        {_limits(view.limits)}\n"
+        f"objective     {view.objective or 'of the build, else latency'}\n"
         f"labels        {labels(view.labels)}",
     ]
+
+
+def _limits(limits: VariantLimits) -> str:
+    told = (
+        ("size", limits.size_bytes, size),
+        ("arena", limits.arena_bytes, size),
+        ("latency", limits.latency_s, lambda value: f"{1000 * value:g} ms"),
+        ("operators on the accelerator", limits.min_coverage, lambda value: f"at least {100 * value:g} %"),
+        ("MACs on the accelerator", limits.min_mac_coverage, lambda value: f"at least {100 * value:g} %"),
+    )
+    return ", ".join(f"{name} {show(value)}" for name, value, show in told if value is not None) or "none"

@@ -17,7 +17,9 @@ from modelfleet_build.child.jobs import (
     Blame,
     ChildError,
     ConvertJob,
+    ExplainJob,
     IntakeJob,
+    IsolatedJob,
     Job,
     Line,
     Result,
@@ -64,6 +66,14 @@ def _run(job: Job, tell: Tell) -> Result:
         from modelfleet_build.child.measure import measure
 
         return Result(measure=measure(job.measure, SystemClock(), tell))
+    if job.sensitivity is not None:
+        from modelfleet_build.optimizers.onnxruntime_sensitivity import sensitivities
+
+        return Result(sensitivity=sensitivities(job.sensitivity, SystemClock(), tell))
+    if job.isolated is not None:
+        return Result(isolated=_isolated(job.isolated, tell))
+    if job.explain is not None:
+        return Result(explain=_explain(job.explain, tell))
     raise ValueError("the job is empty")
 
 
@@ -86,8 +96,32 @@ def _convert(job: ConvertJob, tell: Tell) -> Converted:
         beside=Path(job.beside),
         options=job.options,
         companion=Path(job.companion) if job.companion is not None else None,
+        python=Path(job.python) if job.python is not None else None,
     )
     return optimizer.convert(task, tell)
+
+
+def _isolated(job: IsolatedJob, tell: Tell) -> dict[str, object]:
+    from modelfleet_build.isolated.call import call
+
+    folder = Path(job.folder)
+    return call(Path(job.python), job.script, job.settings, folder, dict[str, object], tell, job.threads)
+
+
+def _explain(job: ExplainJob, tell: Tell) -> Any:
+    from modelfleet_build.arrays import read_inputs
+    from modelfleet_build.layers.compare import Compared, compare_layers
+    from modelfleet_runtimes import registry
+
+    target = job.target
+    folder, runtime = Path(target.folder), None
+    if job.run:
+        elsewhere = Path(target.python) if target.python is not None else None
+        runtime = registry.load(target.runtime, elsewhere).open(
+            folder, target.entry, target.contract, options=target.options
+        )
+    what = Compared(Path(job.parent), folder / target.entry, target.contract, job.precision, runtime)
+    return compare_layers(what, read_inputs(Path(job.inputs)), tell)
 
 
 def _die_with_parent() -> None:
@@ -103,6 +137,8 @@ def _limit(job: Job) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.data_limit_bytes, hard))
     if job.nice:
         os.nice(job.nice)
+    if job.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, job.cores)
 
 
 def _as_data(error: ModelfleetError) -> ChildError:

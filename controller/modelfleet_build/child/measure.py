@@ -7,13 +7,14 @@ its two copies seem to differ by is the noise that a real difference has to exce
 
 from __future__ import annotations
 
+import fcntl
 import random
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from modelfleet_build.arrays import read_inputs
+from modelfleet_build.arrays import AnswerWriter, read_inputs
 from modelfleet_build.child.jobs import Loadable, Measured, MeasureJob, Spread
 from modelfleet_build.port import Tell
 from modelfleet_core.clock import Clock
@@ -35,18 +36,22 @@ def measure(job: MeasureJob, clock: Clock, tell: Tell) -> Measured:
         ModelfleetError: The target or the reference cannot be loaded, or fails while latency is measured.
     """
     target = _open(job.target)
-    validation, golden = read_inputs(Path(job.validation)), read_inputs(Path(job.golden))
-    tell(f"answering {len(validation)} validation and {len(golden)} golden samples")
-    answers, failed = _answers(target, validation)
-    recorded, _ = _answers(target, golden)
-    with Path(job.answers).open("wb") as file:
-        np.savez(file, validation=answers, golden=recorded)
-    rss = peak_rss()
+    validation = read_inputs(Path(job.validation))
+    tell(f"answering {len(validation)} samples")
+    failed = _answer(target, validation, Path(job.answers), "validation")
+    if job.golden is not None:
+        _answer(target, read_inputs(Path(job.golden)), Path(job.answers), "golden")
+    # In another interpreter it is not this process's, and most of it would be that one's own packages.
+    rss = peak_rss() if job.target.python is None else None
+    if not job.rounds:
+        return Measured(failed=failed, rss_bytes=rss, latency_us=None, ratio=None, control=None, rounds=0)
     reference = _open(job.reference) if job.reference is not None else target
     control = _open(job.reference or job.target)
     tell("comparing latency with the float parent")
     sessions = [reference, control] if job.reference is None else [reference, control, target]
-    times = _rounds(sessions, validation, job, clock)
+    with Path(job.turn).open("ab") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        times = _rounds(sessions, validation, job, clock)
     ratio = _spread(times[:, 2] / times[:, 0]) if job.reference is not None else None
     return Measured(
         failed=failed,
@@ -73,22 +78,24 @@ def peak_rss() -> int | None:
 
 
 def _open(item: Loadable) -> Session:
-    runtime = registry.load(item.runtime)
+    elsewhere = Path(item.python) if item.python is not None else None
+    runtime = registry.load(item.runtime, elsewhere)
     return runtime.open(Path(item.folder), item.entry, item.contract, threads=1, options=item.options)
 
 
-def _answers(session: Session, inputs: FloatArray) -> tuple[FloatArray, int]:
-    """First output for every sample, NaN rows where the runtime failed, and how many those are."""
+def _answer(session: Session, inputs: FloatArray, folder: Path, data: str) -> int:
+    """Write every output for every sample, NaN where the runtime failed; returns how often it did."""
     name = session.contract.inputs[0].logical.name
-    shape = session.contract.outputs[0].logical.shape[1:]
-    answers = np.full((len(inputs), *shape), np.nan, np.float32)
+    outputs = tuple(binding.logical for binding in session.contract.outputs)
     failed = 0
-    for row in range(len(inputs)):
-        try:
-            answers[row] = next(iter(session.run({name: inputs[row : row + 1]}).values()))[0]
-        except ModelfleetError:
-            failed += 1
-    return answers, failed
+    with AnswerWriter(folder, data, outputs, len(inputs)) as writer:
+        for row in range(len(inputs)):
+            try:
+                writer.add(session.run({name: inputs[row : row + 1]}))
+            except ModelfleetError:
+                writer.add(None)
+                failed += 1
+    return failed
 
 
 def _rounds(

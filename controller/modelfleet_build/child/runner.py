@@ -7,6 +7,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -48,7 +49,13 @@ class Allowance:
     memory_bytes: int
 
 
-def run(job: Job, allowance: Allowance, clock: Clock, tell: Callable[[str], None]) -> Result:
+def run(
+    job: Job,
+    allowance: Allowance,
+    clock: Clock,
+    tell: Callable[[str], None],
+    stop: threading.Event | None = None,
+) -> Result:
     """Run a job in a child process and wait for it.
 
     Args:
@@ -56,12 +63,14 @@ def run(job: Job, allowance: Allowance, clock: Clock, tell: Callable[[str], None
         allowance: The child's group is killed beyond it.
         clock: For the deadline.
         tell: Takes the child's sentences of progress.
+        stop: The child is killed as soon as it is set.
 
     Returns:
         The result, never one with an error.
 
     Raises:
-        ModelfleetError: The child's own; or WorldError MF-1433 (time), MF-1434 (memory), MF-1435 (died).
+        ModelfleetError: The child's own; or WorldError MF-1433 (time), MF-1434 (memory), MF-1435 (died),
+            MF-5012 (stopped).
     """
     folder = Path(job.folder)
     job = replace(job, data_limit_bytes=allowance.memory_bytes + _HEADROOM_BYTES)
@@ -83,7 +92,7 @@ def run(job: Job, allowance: Allowance, clock: Clock, tell: Callable[[str], None
         os.close(writer)
         writer = -1
         try:
-            _watch(process, reader, allowance, clock, tell)
+            _watch(process, reader, allowance, clock, tell, stop or threading.Event())
         finally:
             _end(process)
     finally:
@@ -111,6 +120,7 @@ def _watch(
     allowance: Allowance,
     clock: Clock,
     tell: Callable[[str], None],
+    stop: threading.Event,
 ) -> None:
     deadline = clock.monotonic() + allowance.seconds
     pending = b""
@@ -127,6 +137,13 @@ def _watch(
                 clock.wait(_LOOK_EVERY_S / 10)
             if _has_ended(process):
                 return
+            if stop.is_set():
+                raise _killed(
+                    Code.CANCELLED,
+                    "the process was killed because the build ended",
+                    "a build that goes on",
+                    "run it again",
+                )
             if clock.monotonic() > deadline:
                 raise _killed(
                     Code.CONVERSION_TIMEOUT,

@@ -1,111 +1,100 @@
-"""Which operators of a TFLite file stay in float, and whether they did.
+"""What `Recipe.keep_float` means for a model, in a form that every converter can be told.
 
-`Recipe.keep_float` names nodes of the ONNX model by their first output. The converter keeps the names of
-values but fuses and folds nodes: a node whose value is gone lives on in the operators that take in what it
-gave.
+A converter that is given a name it does not know says nothing and quantizes the node all the same; so names
+are checked against the model here, and a node that the converter folded into another is followed there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import CallerError, WorldError
-from modelfleet_runtimes import tflite_file
-from modelfleet_runtimes.tflite_file import FileOperator, TfliteFile
-
-# Shapes, axes and the like are int32 in float operators, too; half-precision weights never mix with int8.
-_FLOAT_SAFE = (tflite_file.FLOAT32, tflite_file.INT32)
+from modelfleet_core.errors import CallerError
 
 
-def kept_tensors(model: Path, names: tuple[str, ...], file: TfliteFile) -> tuple[str, ...]:
-    """Output tensors of the operators that must not be quantized, sorted.
+@dataclass(frozen=True, slots=True)
+class KeptNode:
+    """A node that stays in float.
+
+    Attributes:
+        output: Name of its first output value.
+        operator: Its operator type.
+        inputs: Names of the values that it takes and that are not constants, in order.
+    """
+
+    output: str
+    operator: str
+    inputs: tuple[str, ...]
+
+
+def kept_nodes(model: Any, keep_float: Collection[str]) -> tuple[KeptNode, ...]:
+    """The nodes of a model that a recipe keeps in float.
 
     Args:
-        model: The ONNX model.
-        names: `Recipe.keep_float`.
-        file: The float TFLite model made from it.
+        model: An `onnx.ModelProto`.
+        keep_float: See `port.Recipe.keep_float`.
 
     Raises:
-        CallerError: MF-1465, a name is no node's first output, or nothing of its node is left in the file.
+        CallerError: MF-1461, the model has no node whose first output has that name.
     """
-    if not names:
-        return ()
-    import onnx
-
-    readers: dict[str, list[tuple[str, ...]]] = {}
-    nodes: set[str] = set()
-    for node in onnx.load(str(model), load_external_data=False).graph.node:
-        nodes.add(node.output[0])
-        for value in node.input:
-            readers.setdefault(value, []).append(tuple(node.output))
-    present = file.producers()
-    kept: set[str] = set()
-    for name in names:
-        if name not in nodes:
-            raise _unknown(name, "the model has no node with that first output")
-        found = _absorbed(name, present, readers)
-        if not found:
-            raise _unknown(name, "the converter computed its node away")
-        kept |= found
-    return tuple(sorted(kept))
+    constants = {item.name for item in model.graph.initializer}
+    constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
+    known = {node.output[0]: node for node in model.graph.node}
+    strange = sorted(set(keep_float) - set(known))
+    if strange:
+        raise CallerError(
+            Code.KEEP_FLOAT_UNKNOWN,
+            f"the model has no operator that gives {', '.join(map(repr, strange[:3]))}",
+            expected="names of first outputs of the ONNX model's operators",
+            todo="correct the list of operators that stay in float",
+        )
+    return tuple(
+        KeptNode(name, known[name].op_type, tuple(i for i in known[name].input if i and i not in constants))
+        for name in sorted(keep_float)
+    )
 
 
-def check_kept(file: TfliteFile, kept: tuple[str, ...]) -> None:
-    """Refuse a quantized file in which an operator that must stay in float is not.
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Where kept nodes are in a folded model.
+
+    Attributes:
+        outputs: First outputs of the folded model's nodes, sorted.
+        notes: One sentence for each node that has nothing left to keep in float.
+    """
+
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def followed(model: Any, folded: Any, keep_float: Collection[str]) -> Followed:
+    """The nodes of a folded model that compute what the kept nodes of the original did.
+
+    A convolution whose batch normalisation was folded into it gives the value of the latter.
+
+    Args:
+        model: The original `onnx.ModelProto`.
+        folded: The model that was made from it.
+        keep_float: See `port.Recipe.keep_float`.
 
     Raises:
-        WorldError: MF-1432.
+        CallerError: MF-1461, see `kept_nodes`.
     """
-    producers = file.producers()
-    for name in kept:
-        operator = producers.get(name)
-        if operator is None or not _is_float(file, operator):
-            raise WorldError(
-                Code.CONVERSION_FAILED,
-                f"ai-edge-quantizer did not leave the operator that gives {name!r} in float",
-                expected="every operator of `keep_float` in float",
-                todo="report the model",
-            )
-
-
-def _absorbed(
-    name: str, present: Mapping[str, FileOperator], readers: Mapping[str, list[tuple[str, ...]]]
-) -> set[str]:
-    """The value itself where the file has it, else the nearest values after it that the file has."""
+    left = {node.output[0] for node in folded.graph.node}
+    readers: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
     found: set[str] = set()
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        value = waiting.pop()
-        if value in seen:
-            continue
-        seen.add(value)
-        if value in present:
-            found.add(value)
-            continue
-        waiting.extend(output for outputs in readers.get(value, ()) for output in outputs)
-    return found
-
-
-def _is_float(file: TfliteFile, operator: FileOperator) -> bool:
-    touched = [file.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    # Weights of less precision may also come in through an operator that widens them.
-    widened = {
-        item.outputs[0]
-        for item in file.operators
-        if item.code == tflite_file.DEQUANTIZE and file.tensors[item.inputs[0]].constant
-    }
-    return not widened & set(operator.inputs) and all(
-        tensor.kind in _FLOAT_SAFE and not tensor.scales for tensor in touched
-    )
-
-
-def _unknown(name: str, why: str) -> CallerError:
-    return CallerError(
-        Code.KEEP_FLOAT_UNKNOWN,
-        f"{name!r} cannot stay in float: {why}",
-        expected="names of nodes' first outputs in the ONNX model",
-        todo="correct `keep_float`; `fleetctl build` lists the names in its report",
-    )
+    notes: list[str] = []
+    for node in kept_nodes(model, keep_float):
+        name = node.output
+        while name not in left and len(readers.get(name, ())) == 1:
+            name = readers[name][0].output[0]
+        if name in left:
+            found.add(name)
+        else:
+            notes.append(f"{node.output} ({node.operator}) is folded away; nothing of it is left to quantize")
+    return Followed(tuple(sorted(found)), tuple(notes))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from modelfleet_build.arrays import read_calibration
 from modelfleet_build.facts import float_contract, onnx_batch
+from modelfleet_build.optimizers.keep_float import followed
+from modelfleet_build.optimizers.onnxruntime_ranges import Range, ranges
 from modelfleet_build.port import ConversionTask, Converted, Recipe, Tell
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import WorldError
+from modelfleet_core.errors import ModelfleetError, WorldError
 from modelfleet_core.release.contract import Layout
 from modelfleet_core.release.manifest import Precision
 
@@ -27,9 +31,13 @@ _RECIPES = (
     Recipe("int8", Precision.INT8, _STATIC, needs_calibration=True),
     Recipe("int8-s8s8", Precision.INT8, {**_STATIC, "activations": "int8"}, needs_calibration=True),
     Recipe("int8-tensor", Precision.INT8, {**_STATIC, "weights": "int8 per tensor"}, needs_calibration=True),
+    # On x86 without VNNI, U8S8 sums of 8-bit weights saturate; with 7 bits they cannot.
+    Recipe("int8-reduced", Precision.INT8, {**_STATIC, "weights": "int8 per channel, 7 bits"}, True),
     Recipe("int8-dynamic", Precision.INT8, {"activations": "dynamic", "weights": "int8 per channel"}),
 )
-_CALIBRATIONS = ("minmax", "percentile", "entropy")
+CALIBRATIONS = ("minmax", "percentile 99.999", "percentile 99.99", "entropy")
+_LEAST_HALF = 5.96e-8
+_GREATEST_HALF = 65504.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +57,28 @@ class OnnxRuntimeOptimizer:
 
     def alternatives(self, recipe: Recipe) -> tuple[Recipe, ...]:
         """See `port.Optimizer.alternatives`: the other methods of calibration."""
-        used = recipe.parameters.get("calibration")
-        return tuple(
-            replace(recipe, parameters={**recipe.parameters, "calibration": method})
-            for method in _CALIBRATIONS
-            if used is not None and method != used
-        )
+        return other_calibrations(recipe)
 
     def convert(self, task: ConversionTask, tell: Tell) -> Converted:
         """See `port.Optimizer.convert`."""
         target = task.folder / ENTRY
+        notes: tuple[str, ...] = ()
         if task.recipe.name == "fp32":
             shutil.copyfile(task.model, target)
         else:
-            quantise(task, target, tell)
-        return Converted(ENTRY, float_contract(task.facts, layout=Layout.NCHW, batch=onnx_batch(task.facts)))
+            notes = quantise(task, target, tell)
+        contract = float_contract(task.facts, layout=Layout.NCHW, batch=onnx_batch(task.facts))
+        return Converted(ENTRY, contract, notes)
+
+
+def other_calibrations(recipe: Recipe) -> tuple[Recipe, ...]:
+    """A recipe with each method of calibration that it does not use; none where it uses none."""
+    used = recipe.parameters.get("calibration")
+    return tuple(
+        replace(recipe, parameters={**recipe.parameters, "calibration": method})
+        for method in CALIBRATIONS
+        if used is not None and method != used
+    )
 
 
 def simplified(model: Any, scratch: Path) -> Any:
@@ -86,30 +101,44 @@ def simplified(model: Any, scratch: Path) -> Any:
     return onnx.load(str(target))
 
 
-def quantise(task: ConversionTask, target: Path, tell: Tell, extra: Mapping[str, Any] = NO_EXTRA) -> None:
+def quantise(
+    task: ConversionTask,
+    target: Path,
+    tell: Tell,
+    operators: Collection[str] = (),
+    extra: Mapping[str, Any] = NO_EXTRA,
+) -> tuple[str, ...]:
     """Write the fp16 or int8 form of a task's model, as its recipe says.
 
     Args:
         task: `recipe.parameters` names activations, weights and calibration.
         target: File to write.
         tell: Takes progress.
+        operators: Operator types to quantize; empty = all that ONNX Runtime's quantizer knows.
         extra: Further `extra_options` of ONNX Runtime's quantizer.
 
+    Returns:
+        Notes for the report.
+
     Raises:
+        CallerError: MF-1461, `keep_float` names an operator that the model has not.
         WorldError: MF-1432, the quantizer failed.
     """
     import onnx
 
     prepared = task.beside / "prepared.onnx"
     try:
-        _prepare(task, prepared)
+        prepare(task.model, prepared)
+        kept = followed(onnx.load(str(task.model)), onnx.load(str(prepared)), task.recipe.keep_float)
         if task.recipe.precision is Precision.FP16:
-            _halve(prepared, target, task.recipe.keep_float)
+            _halve(prepared, target, kept.outputs)
         elif task.recipe.needs_calibration:
-            _quantise_static(task, prepared, target, tell, extra)
+            _quantise_static(task, prepared, target, tell, (kept.outputs, operators, extra))
         else:
-            _quantise_dynamic(task, prepared, target)
-        onnx.checker.check_model(str(target))
+            _quantise_dynamic(prepared, target, kept.outputs)
+        onnx.checker.check_model(str(target), full_check=True)
+    except ModelfleetError:
+        raise
     except Exception as error:  # the quantizer raises whatever its parts raise
         raise WorldError(
             Code.CONVERSION_FAILED,
@@ -119,34 +148,43 @@ def quantise(task: ConversionTask, target: Path, tell: Tell, extra: Mapping[str,
         ) from error
     finally:
         prepared.unlink(missing_ok=True)
+    return kept.notes
 
 
-def _prepare(task: ConversionTask, target: Path) -> None:
-    """Shapes inferred, graph folded, and every node called by its first output, as `keep_float` names it."""
+def prepare(source: Path, target: Path) -> None:
+    """Infer shapes, fold the graph, and call every node by its first output, as `keep_float` names it."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     # Symbolic shape inference is for dynamic shapes, which the intake refuses, and needs sympy.
-    quant_pre_process(str(task.model), str(target), skip_symbolic_shape=True)
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
     model = onnx.load(str(target))
     for node in model.graph.node:
         node.name = node.output[0]
-    onnx.save(model, str(target))
+    onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), str(target))
 
 
-def _halve(source: Path, target: Path, keep_float: tuple[str, ...]) -> None:
+def _halve(source: Path, target: Path, keep_float: Sequence[str]) -> None:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    model = onnx.load(str(source))
-    halved = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=list(keep_float)))
+    halved = OnnxModel(
+        convert_float_to_float16(
+            onnx.load(str(source)),
+            # The library would clip constants at 10 000 and lift those below 1e-7; half precision holds more.
+            min_positive_val=_LEAST_HALF,
+            max_finite_val=_GREATEST_HALF,
+            keep_io_types=True,
+            node_block_list=list(keep_float),
+        )
+    )
     # The library appends the casts of inputs and outputs at the end.
     halved.topological_sort()
     onnx.save(halved.model, str(target))
 
 
-def _quantise_dynamic(task: ConversionTask, source: Path, target: Path) -> None:
+def _quantise_dynamic(source: Path, target: Path, keep_float: Sequence[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -154,52 +192,67 @@ def _quantise_dynamic(task: ConversionTask, source: Path, target: Path) -> None:
         str(target),
         weight_type=QuantType.QInt8,
         per_channel=True,
-        nodes_to_exclude=list(task.recipe.keep_float),
+        nodes_to_exclude=list(keep_float),
     )
 
 
 def _quantise_static(
-    task: ConversionTask, source: Path, target: Path, tell: Tell, extra: Mapping[str, Any]
+    task: ConversionTask,
+    source: Path,
+    target: Path,
+    tell: Tell,
+    how: tuple[Sequence[str], Collection[str], Mapping[str, Any]],
 ) -> None:
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-
+    keep_float, operators, extra = how
     samples = read_calibration(task.calibration)
-    name = task.facts.inputs[0].name
     settings = task.recipe.parameters
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the library ships without types
-        """Feeds one sample at a time."""
-
-        def __init__(self) -> None:
-            self._rows = iter(range(len(samples)))
-
-        def get_next(self) -> Any:
-            row = next(self._rows, None)
-            return None if row is None else {name: samples[row : row + 1]}
-
+    method, _, percentile = settings["calibration"].partition(" ")
     tell(f"calibrating on {len(samples)} samples ({settings['calibration']})")
-    quantize_static(
-        str(source),
-        str(target),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QInt8 if settings["activations"] == "int8" else QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=settings["weights"].endswith("per channel"),
-        nodes_to_exclude=list(task.recipe.keep_float),
-        calibrate_method={
-            "minmax": CalibrationMethod.MinMax,
-            "entropy": CalibrationMethod.Entropy,
-            "percentile": CalibrationMethod.Percentile,
-        }[settings["calibration"]],
+    found = ranges(source, samples, method, float(percentile or 100))
+    write_qdq(source, target, found, settings, keep_float, operators, extra)
+
+
+def write_qdq(
+    source: Path,
+    target: Path,
+    found: Mapping[str, Range],
+    settings: Mapping[str, str],
+    keep_float: Sequence[str] = (),
+    operators: Collection[str] = (),
+    extra: Mapping[str, Any] = NO_EXTRA,
+) -> None:
+    """Write the QDQ form of a prepared model.
+
+    Args:
+        source, target: Files; `source` is from `prepare`.
+        found: Ranges of its values.
+        settings: Of a static recipe.
+        keep_float: Nodes of `source` to leave alone.
+        operators, extra: See `quantise`.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    activations = QuantType.QInt8 if settings["activations"].startswith("int8") else QuantType.QUInt8
+    quantizer = QDQQuantizer(
+        onnx.load(str(source)),
+        per_channel="per channel" in settings["weights"],
+        reduce_range="7 bits" in settings["weights"],
+        weight_qType=QuantType.QInt8,
+        activation_qType=activations,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax,
+            {name: (np.float32(low), np.float32(high)) for name, (low, high) in found.items()},
+        ),
+        nodes_to_quantize=[],
+        nodes_to_exclude=list(keep_float),
+        # Sorted: the library walks sets of them, whose order changes from process to process.
+        op_types_to_quantize=sorted(operators or {*QDQRegistry, *QLinearOpsRegistry}),
         extra_options=dict(extra),
     )
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(target), False)
 
 
 plugin = OnnxRuntimeOptimizer()

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from modelfleet_build.arrays import read_calibration
 from modelfleet_build.facts import ModelFacts, physical_tensor
-from modelfleet_build.optimizers.keep_float import check_kept, kept_tensors
+from modelfleet_build.optimizers.tflite_keep_float import check_kept, kept_tensors
 from modelfleet_build.port import ConversionTask, Recipe, Tell
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError, WorldError
@@ -90,7 +90,7 @@ def make_tflite(task: ConversionTask, tell: Tell) -> TfliteVariant:
     """Convert and quantize as the recipe says.
 
     Raises:
-        CallerError: MF-1431, an operator cannot be converted; MF-1465, `keep_float` names what is not there.
+        CallerError: MF-1431, an operator cannot be converted; MF-1461, `keep_float` names what is not there.
         WorldError: MF-1432, the quantizer failed.
     """
     data = _float_model(task)

@@ -1,8 +1,8 @@
 """Puts constants that a TFLite file keeps behind its flatbuffer back into it.
 
-``ai-edge-quantizer`` appends constants of more than 256 KiB to the file and names them by offset. LiteRT reads
-that; tflite-micro and readers older than the field take such a constant for empty, without an error, and
-compute with zeros.
+Where constants take more than 256 KiB, ``ai-edge-quantizer`` appends them to the file and names them by
+offset. LiteRT reads that; tflite-micro and readers older than the field take such a constant for empty,
+without an error, and compute with zeros.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes a TFLite flatbuffer with the schema that ``ai-edge-litert`` ships, which none but this and `repack` know.
+"""Writes a TFLite flatbuffer by the schema of ``ai-edge-litert``, which only this and ``repack`` know.
 
 Tensors, operators and options are given by their schema names; a name the schema does not have is a bug of
 the caller and raises ``ValueError`` at once. What no output depends on is left out of the file.

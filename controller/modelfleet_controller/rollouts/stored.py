@@ -87,8 +87,8 @@ class StoredDevice:
     candidate_answers: int = 0
     bytes_received: int = 0
     golden_total: int | None = None
-    golden_right: int | None = None
-    golden_incumbent_right: int | None = None
+    golden_right: float | None = None
+    golden_incumbent_right: float | None = None
 
     def heartbeat(
         self, stage: int, last_seen: datetime | None = None, listened_since: datetime | None = None

@@ -106,8 +106,8 @@ ROLLOUT_DEVICE = Table(
     Column("candidate_answers", BigInteger, nullable=False),
     Column("bytes_received", BigInteger, nullable=False),
     Column("golden_total", Integer),
-    Column("golden_right", Integer),
-    Column("golden_incumbent_right", Integer),
+    Column("golden_right", Float),
+    Column("golden_incumbent_right", Float),
     Index("ix_rollout_device_outcome", "rollout_id", "device_class", "outcome"),
     Index("ix_rollout_device_device_id", "device_id"),
 )

@@ -100,15 +100,15 @@ class DeviceSum:
 
 @dataclass(frozen=True, slots=True)
 class GoldenResult:
-    """The latest labelled result of one device: right answers out of `total`.
+    """The latest labelled result of one device: right answers (or the sum of scores) out of `total`.
 
     `incumbent_right` is None where there is no incumbent.
     """
 
     device: str
     total: int
-    candidate_right: int
-    incumbent_right: int | None = None
+    candidate_right: float
+    incumbent_right: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from modelfleet_core.wire.director import Mode
 SMALL_CLASS: Final = 5
 WORST_NAMED: Final = 5
 _ROUNDING: Final = 1e-9
+# Scores of boxes and masks differ in the last digits between any two models; that is no improvement.
+_LEAST_IMPROVEMENT: Final = 1e-3
 
 
 def needed_for_worse(plan: RolloutPlan, classes: int, strata: int = 1) -> float:
@@ -312,7 +314,7 @@ def _excused(gate: Gate, verdict: Verdict, golden: Sequence[Verdict]) -> Verdict
     better = next((g for g in golden if g.stratum is Stratum.WITH_INCUMBENT), None)
     if better is None or better.judgement is not Judgement.FINE or better.worse_devices:
         return verdict
-    if better.effect is None or better.effect >= 0.0:
+    if better.effect is None or better.effect > -_LEAST_IMPROVEMENT:
         return verdict
     beyond = verdict.effect is not None and verdict.effect > gate.tolerance
     if verdict.judgement is Judgement.WORSE or (verdict.judgement is Judgement.UNDECIDED and beyond):

@@ -8,6 +8,7 @@ whole release.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +25,8 @@ MAX_BUNDLE_BYTES = 1_000_000
 MAX_VARIANTS = 64
 MAX_FILES = 64
 MAX_FILE_BYTES = 4 * 1024**3
+MAX_DECODER_PARAMETERS = 32
+MAX_DECODER_TEXT = 256
 
 
 class Task(StrEnum):
@@ -89,11 +92,19 @@ class SelfTestBounds:
 
     Attributes:
         max_abs_error: largest absolute difference of any output element.
-        margin: top-1 must be equal wherever the recorded top-1 margin exceeds this.
+        margin: a decision must be the recorded one wherever it was ahead by more than this: of a class or a
+            pixel in units of the first output, of a box in units of its score.
+        per_output: largest absolute difference for each output in the contract's order, where the outputs are
+            of different sizes; empty = `max_abs_error` for all.
     """
 
     max_abs_error: float
     margin: float
+    per_output: tuple[float, ...] = ()
+
+    def error_of(self, index: int) -> float:
+        """Largest absolute difference allowed in the output of that place."""
+        return self.per_output[index] if index < len(self.per_output) else self.max_abs_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +146,10 @@ class Measurements:
     """What the builder measured in the real runtime on the validation split; None = not measured, never 0.
 
     Attributes:
-        metric: task metric's name, for classification `top1`.
+        metric: task metric's name: `top1`, `map50`, `miou`, `1-nrmse` or `cosine`.
         value, parent_value: metric of the variant and of its float parent (0-1).
         drop_points: 100 * (parent_value - value).
-        agreement: share of samples with the same decision as the float parent (0-1).
+        agreement: share of decisions (samples, boxes, pixels) that are the float parent's (0-1).
         size_bytes: size of the runtime's files.
         latency_ratio: median of variant time / float parent time of the same class, interleaved.
         latency_ratio_low, latency_ratio_high: spread (10th and 90th percentile of the rounds).
@@ -150,6 +161,10 @@ class Measurements:
             the builder; empty = its own. Latency and memory are then not measured.
         arena_bytes: working memory that a microcontroller's interpreter needs.
         accelerator: what the accelerator's compiler says.
+        class_drop_points: largest loss of a single class against the float parent, in points; None where the
+            task has no classes or no class has enough samples.
+        worst_class: the class that lost it.
+        raw_error: regression: root mean square error in units of the output; else None.
     """
 
     metric: str
@@ -168,6 +183,35 @@ class Measurements:
     measured_with: str = ""
     arena_bytes: int | None = None
     accelerator: AcceleratorUse | None = None
+    class_drop_points: float | None = None
+    worst_class: int | None = None
+    raw_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """How the raw outputs of a detector become boxes: signed, so that every device decodes the same way.
+
+    Attributes:
+        name: plug-in (entry points `modelfleet.decoders`).
+        parameters: instead of the plug-in's own values; numbers, or names of outputs.
+    """
+
+    name: str
+    parameters: dict[str, float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Names and parameters are short and plain."""
+        if not is_name(self.name):
+            raise ValueError(f"decoder {self.name[:64]!r} is not a plain name")
+        if len(self.parameters) > MAX_DECODER_PARAMETERS:
+            raise ValueError(f"a decoder has at most {MAX_DECODER_PARAMETERS} parameters")
+        for key, value in self.parameters.items():
+            text = value if isinstance(value, str) else ""
+            if len(key) > MAX_DECODER_TEXT or len(text) > MAX_DECODER_TEXT:
+                raise ValueError(f"decoder parameter {key[:64]!r}: longer than {MAX_DECODER_TEXT} characters")
+            if not isinstance(value, str) and not math.isfinite(value):
+                raise ValueError(f"decoder parameter {key!r} is not finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +283,10 @@ class Lineage:
 class Manifest:
     """The content of `release.json`.
 
-    `name` is also the slot that the release fills on devices. `golden_value` is the float parent's accuracy
-    on the golden set (0-1), the absolute floor for a first install.
+    `name` is also the slot that the release fills on devices. `golden_value` is the float parent's mean score
+    on the golden set (0-1; for classification its accuracy), the absolute floor for a first install.
+    `decoder` belongs to detection. `target_scale` belongs to regression: the spread (standard deviation) of
+    the validation targets, the unit in which devices judge errors.
     """
 
     name: str
@@ -254,6 +300,8 @@ class Manifest:
     refusals: tuple[Refusal, ...] = ()
     golden_value: float | None = None
     labels: tuple[str, ...] = ()
+    decoder: Decoder | None = None
+    target_scale: float | None = None
     schema: int = 1
 
     def __post_init__(self) -> None:
@@ -269,6 +317,8 @@ class Manifest:
         names = [v.name for v in self.variants]
         if len(set(names)) != len(names):
             raise ValueError(f"variant names repeat: {names}")
+        if self.target_scale is not None and not 0 < self.target_scale < math.inf:
+            raise ValueError(f"target_scale is {self.target_scale}; a spread is greater than 0")
 
     def reference(self) -> str:
         """`name:version`, the name for people."""

@@ -41,11 +41,14 @@ class Agreement:
 class GoldenCount:
     """Right answers on the baseline release's labelled golden set; `incumbent_right` None without an
     incumbent.
+
+    For tasks whose answers are more or less right (boxes, masks, numbers) it is the sum of the samples'
+    scores, 0 to 1 each; so right / total is the mean score of every task.
     """
 
     total: int
-    candidate_right: int
-    incumbent_right: int | None = None
+    candidate_right: float
+    incumbent_right: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

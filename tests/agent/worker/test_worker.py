@@ -150,7 +150,7 @@ def test_values_outside_the_contract_are_refused(worker: Worker, variants: Varia
 def test_golden_answers_are_counted_in_parts(worker: Worker, variants: Variants) -> None:
     worker.open(variants("1.2"))
     folder = variants("1.0").folder
-    right = 0
+    right = 0.0
     for start in range(0, 64, 10):
         answer, _ = worker.ask(Order(Op.GOLDEN, Priority.IDLE, golden=GoldenPart(folder, start, 10)))
         assert (answer.status, answer.length) == (Status.OK, 64)

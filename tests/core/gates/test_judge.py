@@ -333,6 +333,7 @@ EXCUSABLE = Gate(Metric.DISAGREEMENT, 0.02, unless=Unless.GOLDEN_BETTER)
     [
         (EXCUSABLE, 0.10, 62, Judgement.EXCUSED),
         (EXCUSABLE, 0.10, 60, Judgement.WORSE),  # not better, merely as good
+        (EXCUSABLE, 0.10, 60.05, Judgement.WORSE),  # scores in part: 0.08 points are no improvement
         (EXCUSABLE, 0.10, 50, Judgement.WORSE),
         (EXCUSABLE, 0.0, 62, Judgement.FINE),
         (EXCUSABLE, 0.025, 62, Judgement.EXCUSED),  # a little beyond, for long enough
@@ -340,7 +341,7 @@ EXCUSABLE = Gate(Metric.DISAGREEMENT, 0.02, unless=Unless.GOLDEN_BETTER)
     ],
 )
 def test_disagreement_is_excused_only_where_the_golden_set_shows_improvement(
-    gate: Gate, disagreement: float, candidate_right: int, judgement: Judgement
+    gate: Gate, disagreement: float, candidate_right: float, judgement: Judgement
 ) -> None:
     evidence = ClassEvidence(
         "x86",

@@ -86,7 +86,8 @@ OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "shape": st.lists(st.integers(1, 64), min_size=4, max_size=4).map(tuple),
     },
     "PhysicalTensor": {"scale": POSITIVE, "zero_point": st.integers(-128, 255)},
-    "Manifest": {"name": NAME, "version": NAME},
+    "Decoder": {"name": NAME, "parameters": st.dictionaries(NAME, REAL | PRINTABLE, max_size=3)},
+    "Manifest": {"name": NAME, "version": NAME, "target_scale": st.none() | POSITIVE},
     "TrustFile": {
         "audience": NAME,
         "schema": st.just(1),

@@ -105,9 +105,7 @@ OPERATORS: Mapping[str, Row] = {
     "HardSwish": Row(elementwise.unary("HARD_SWISH"), "HARD_SWISH"),
     "Identity": Row(shaping.identity, "nothing"),
     "InstanceNormalization": Row(normalise.instance_normalization, "MEAN, SUB, MUL, ADD, RSQRT"),
-    "LRN": Row(
-        normalise.local_response, "LOCAL_RESPONSE_NORMALIZATION", "even sizes, inputs that are not NCHW"
-    ),
+    "LRN": Row(normalise.local_response, "MUL, PAD, AVERAGE_POOL_2D, ADD, RSQRT; POW for unusual exponents"),
     "LayerNormalization": Row(
         normalise.layer_normalization, "MEAN, SUB, MUL, ADD, RSQRT", "outputs of mean and deviation"
     ),

@@ -11,6 +11,8 @@ from modelfleet_build.tflite.affine import gain_and_shift
 from modelfleet_build.tflite.emitter import Emitter
 from modelfleet_build.tflite.graph import FloatArray, Node
 from modelfleet_build.tflite.layout import channels_last
+from modelfleet_build.tflite.ops.image import pad_image
+from modelfleet_build.tflite.ops.pool import average
 
 
 def batch_normalization(emitter: Emitter, node: Node) -> None:
@@ -68,24 +70,37 @@ def group_normalization(emitter: Emitter, node: Node) -> None:
 
 
 def local_response(emitter: Emitter, node: Node) -> None:
-    """``LRN`` -> LOCAL_RESPONSE_NORMALIZATION."""
+    """``LRN``: x over a power of the mean square of neighbouring channels.
+
+    The mean is an AVERAGE_POOL_2D that takes channels for columns, which unlike
+    LOCAL_RESPONSE_NORMALIZATION has an int8 form and any size.
+    """
     source, size = node.inputs[0], node.integer("size", 1)
-    if emitter.rank(source) != 4:
-        raise node.refuse("only NCHW images can be converted")
-    if size % 2 == 0:
-        raise node.refuse(f"an even size ({size}) cannot be converted")
-    tensor = emitter.get(source, channels_last(4))
-    result = emitter.op(
-        "LOCAL_RESPONSE_NORMALIZATION",
-        [tensor],
-        emitter.dims(tensor),
-        "LocalResponseNormalizationOptions",
-        radius=(size - 1) // 2,
-        bias=node.number("bias", 1.0),
-        alpha=node.number("alpha", 1e-4) / size,
-        beta=node.number("beta", 0.75),
-    )
-    emitter.define(node.output, result, channels_last(4))
+    order = channels_last(emitter.rank(source))
+    tensor = emitter.get(source, order)
+    shape = emitter.dims(tensor)
+    square = arithmetic.binary(emitter, "MUL", tensor, tensor)
+    channels = emitter.reshape(square, (1, int(np.prod(shape[:-1])), shape[-1], 1))
+    padded = pad_image(emitter, channels, (0, (size - 1) // 2), (0, size // 2))
+    mean = average(emitter, padded, (1, size))
+    scaled = arithmetic.binary(emitter, "MUL", emitter.reshape(mean, shape), node.number("alpha", 1e-4))
+    base = arithmetic.binary(emitter, "ADD", scaled, node.number("bias", 1.0))
+    factor = _inverse_power(emitter, base, node.number("beta", 0.75))
+    emitter.define(node.output, arithmetic.binary(emitter, "MUL", tensor, factor), order)
+
+
+def _inverse_power(emitter: Emitter, tensor: int, exponent: float) -> int:
+    """A positive tensor to the power of minus ``exponent``; by RSQRT alone where that can be."""
+    root = arithmetic.unary(emitter, "RSQRT", tensor)
+    if exponent == 0.5:
+        return root
+    if exponent in (0.75, 1.0):
+        whole = arithmetic.binary(emitter, "MUL", root, root)
+        if exponent == 1.0:
+            return whole
+        # The inverse root of the inverse root is the fourth root.
+        return arithmetic.binary(emitter, "MUL", whole, arithmetic.unary(emitter, "RSQRT", root))
+    return arithmetic.binary(emitter, "POW", tensor, -exponent)
 
 
 def lp_normalization(emitter: Emitter, node: Node) -> None:

@@ -144,6 +144,15 @@ def _share(window: Window, size: Pair, output: Pair, *, counts_padding: bool) ->
     return np.outer(factors[0], factors[1]).astype(np.float32)
 
 
+def average(emitter: Emitter, tensor: int, kernel: Pair) -> int:
+    """Mean of every full window with stride 1."""
+    batch, height, width, channels = emitter.dims(tensor)
+    output = (height - kernel[0] + 1, width - kernel[1] + 1)
+    window = Window(kernel, (1, 1), (1, 1), (0, 0), (0, 0))
+    shape = (batch, *output, channels)
+    return _pool_2d(emitter, "AVERAGE_POOL_2D", tensor, shape, PaddingKind.VALID, window, Activation.NONE)
+
+
 def _pool(
     emitter: Emitter,
     node: Node,
@@ -154,16 +163,29 @@ def _pool(
     activation: Activation | None = None,
 ) -> int:
     batch, _, _, channels = emitter.dims(source)
-    height, width = output_size(emitter, node)
+    shape = (batch, *output_size(emitter, node), channels)
+    inner = node.activation if activation is None else activation
+    return _pool_2d(emitter, code, source, shape, kind, window, inner)
+
+
+def _pool_2d(
+    emitter: Emitter,
+    code: str,
+    source: int,
+    shape: tuple[int, ...],
+    kind: PaddingKind,
+    window: Window,
+    activation: Activation,
+) -> int:
     return emitter.op(
         code,
         [source],
-        (batch, height, width, channels),
+        shape,
         "Pool2DOptions",
         padding=padding_code(kind.value),
         strideH=window.stride[0],
         strideW=window.stride[1],
         filterHeight=window.kernel[0],
         filterWidth=window.kernel[1],
-        fusedActivationFunction=fused(node.activation if activation is None else activation),
+        fusedActivationFunction=fused(activation),
     )

@@ -86,7 +86,7 @@ def build(folder: Path, version: str, runtime: str = "onnxruntime", spoil: float
     logits = session.run({"image": (pixels.astype(np.float64) * SCALE).astype(np.float32)})["logits"]
     session.close()
     with (place / "golden.npz").open("wb") as file:
-        write(file, pixels, SCALE, labels, logits + np.float32(spoil))
+        write(file, pixels, SCALE, {"labels": labels}, (logits + np.float32(spoil),))
     files = tuple(
         Artifact(path.name, sha256_hex(path.read_bytes()), path.stat().st_size)
         for path in sorted(place.iterdir())

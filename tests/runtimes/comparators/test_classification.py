@@ -89,13 +89,7 @@ def test_other_classes_are_refused() -> None:
     assert caught.value.code is Code.OUTPUTS_NOT_COMPARABLE
 
 
-def test_a_task_without_comparator_is_refused_by_name() -> None:
-    with pytest.raises(CallerError, match="detection") as caught:
-        for_task(Task.DETECTION)
-    assert caught.value.code is Code.TASK_NOT_SUPPORTED
-
-
 def test_right_counts_neither_nan_nor_unlabelled() -> None:
     rows = outputs([[0, 1], [1, 0], [np.nan, 0], [0, 1]])
-    right = classification.right(rows, np.asarray([1, 1, 0, -1]))
-    assert right.tolist() == [True, False, False, False]
+    score = classification.score(rows, {"labels": np.asarray([1, 1, 0, -1])})
+    np.testing.assert_array_equal(score, [1.0, 0.0, 0.0, np.nan])

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelfleet_build.optimizers.keep_float import check_kept, kept_tensors
 from modelfleet_build.optimizers.litert import plugin
+from modelfleet_build.optimizers.tflite_keep_float import check_kept, kept_tensors
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import DType

@@ -1,0 +1,1 @@
+"""Tools that cannot share our environment: a locked environment for each, called over files."""
