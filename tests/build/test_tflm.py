@@ -96,14 +96,12 @@ def test_what_is_measured_is_the_file_itself_without_its_time(
 
 
 def test_an_operator_that_it_lacks_is_named(tmp_path: Path) -> None:
-    graph = model(
-        [node("Conv", ["x", "w"], "c"), node("LRN", ["c"], size=3)],
-        ["N", 4, 8, 8],
-        {"w": weights(4, 4, 1, 1)},
-    )
+    nodes = [node("Conv", ["x", "w"], "c"), node("Tile", ["c", "r"])]
+    constants = {"w": weights(4, 4, 1, 1), "r": np.asarray([1, 1, 2, 1], np.int64)}
+    graph = model(nodes, ["N", 4, 8, 8], constants)
     material = material_of(graph, tmp_path / "m")
     for recipe in ("fp32", "int8"):
-        with pytest.raises(CallerError, match="LOCAL_RESPONSE_NORMALIZATION") as caught:
+        with pytest.raises(CallerError, match="has no operator TILE") as caught:
             converted(plugin, recipe, material, tmp_path / recipe)
         assert caught.value.code is Code.OPERATOR_UNSUPPORTED
         assert not any((tmp_path / recipe).iterdir())

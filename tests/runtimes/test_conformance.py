@@ -1,4 +1,4 @@
-"""The shipped conformance suite on the bundled runtimes that run here, each with real variants of three tasks."""
+"""The shipped conformance suite on the runtimes that run here, each with real variants of three tasks."""
 
 from __future__ import annotations
 
