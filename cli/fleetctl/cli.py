@@ -40,6 +40,7 @@ ENTRIES: Final[dict[str, Entry]] = {
 }
 BUILD_VERBS: Final[dict[str, Entry]] = {
     "build report": Entry("fleetctl.build.command", "report", "Read a build report."),
+    "build prune": Entry("fleetctl.build.prune", "prune", "Make a model smaller with a training hook."),
     "build env": Entry("fleetctl.build.env", "app", "Isolated environments of tools."),
 }
 
