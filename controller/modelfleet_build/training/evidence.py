@@ -3,8 +3,8 @@
 Two models that answered the same samples are compared by the samples on which exactly one is right: McNemar's
 test in its exact form (a binomial test of the discordant pairs; McNemar 1947, Psychometrika 12), and a paired
 bootstrap over the samples for the interval (Efron and Tibshirani 1993, chapter 13). An accuracy alone has
-Wilson's interval (Wilson 1927, JASA 22). Training is random as well: where seeds disagree, nothing is
-claimed.
+Wilson's interval (Wilson 1927, JASA 22). Training is random as well: a gain counts
+only where every seed shows it, a loss where one does.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def compare(old: Flags, new: Flags) -> Difference:
 
 
 def together(differences: list[Difference]) -> Verdict:
-    """What several seeds say together: what all of them say, else that it is within noise."""
+    """What several seeds say together: a gain that all of them show, a loss that one of them shows."""
     found = {item.verdict for item in differences}
-    return found.pop() if len(found) == 1 else Verdict.NOISE
+    if Verdict.WORSE in found:
+        return Verdict.WORSE
+    return Verdict.BETTER if found == {Verdict.BETTER} else Verdict.NOISE

@@ -258,11 +258,12 @@ def _report(
 
 def conclusion(parent: list[Difference], verdict: Verdict, beside: Verdict | None) -> str:
     """What may be said of the accuracy, in one sentence, and no more."""
-    first = parent[0]
+    first, points = parent[0], sorted(item.points for item in parent)
     change = f"{first.points:+.2f} points [{first.interval.low:+.2f} to {first.interval.high:+.2f}]"
+    if len(parent) > 1:
+        change = f"{points[0]:+.2f} to {points[-1]:+.2f} points over {len(parent)} seeds"
     if verdict is Verdict.NOISE:
-        seeds = f" over {len(parent)} seeds" if len(parent) > 1 else ""
-        return f"accuracy against the parent: within noise{seeds} ({change})"
+        return f"accuracy against the parent: within noise ({change})"
     sentence = f"accuracy is {verdict.value} than the parent's ({change})"
     if verdict is Verdict.BETTER and beside is None:
         return f"{sentence}; it may come from the training alone, no control was run"

@@ -132,7 +132,7 @@ def contract_of(inputs: tuple[LogicalTensor, ...], outputs: tuple[LogicalTensor,
 
 
 @pytest.fixture(scope="module")
-def case(torch: Torch, companion: Path, tmp_path_factory: pytest.TempPathFactory) -> OptimizerCase:
+def digits(torch: Torch, companion: Path, tmp_path_factory: pytest.TempPathFactory) -> OptimizerCase:
     model = tmp_path_factory.mktemp("model") / "model.onnx"
     facts = take_in(DIGITS / "digits-1.1.onnx", model).with_range(0.0, 1.0)
     images = []
@@ -161,24 +161,28 @@ class TestExecuTorchOptimizer(OptimizerConformance):
     def optimizer(self) -> Optimizer:
         return plugin
 
+    @pytest.fixture
+    def case(self, digits: OptimizerCase) -> OptimizerCase:
+        return digits
+
 
 @pytest.fixture(scope="module")
-def program(case: OptimizerCase, tmp_path_factory: pytest.TempPathFactory) -> ConformanceCase:
+def program(digits: OptimizerCase, tmp_path_factory: pytest.TempPathFactory) -> ConformanceCase:
     place = tmp_path_factory.mktemp("program")
     for name in ("files", "beside"):
         (place / name).mkdir()
     task = ConversionTask(
-        model=case.model,
-        facts=case.facts,
+        model=digits.model,
+        facts=digits.facts,
         recipe=plugin.recipes[0],
         calibration=None,
         folder=place / "files",
         beside=place / "beside",
-        companion=case.companion,
-        python=case.python,
+        companion=digits.companion,
+        python=digits.python,
     )
     made = plugin.convert(task, lambda text: None)
-    inputs, expected = {"image": case.inputs[:4]}, {"logits": case.expected[:4]}
+    inputs, expected = {"image": digits.inputs[:4]}, {"logits": digits.expected[:4]}
     return ConformanceCase(
         place / "files", made.entry, made.contract, inputs, expected, 2e-4, ("torch", "executorch")
     )
@@ -250,14 +254,14 @@ np.save(place / "answers.npy", session.run({"image": np.load(place / "inputs.npy
 @pytest.mark.slow
 @pytest.mark.parametrize("data", [b"not a program", b""])
 def test_a_companion_that_is_none_is_refused(
-    torch: Torch, case: OptimizerCase, tmp_path: Path, data: bytes
+    torch: Torch, digits: OptimizerCase, tmp_path: Path, data: bytes
 ) -> None:
     (tmp_path / "m.pt2").write_bytes(data)
     for name in ("files", "beside"):
         (tmp_path / name).mkdir()
     task = ConversionTask(
-        model=case.model,
-        facts=case.facts,
+        model=digits.model,
+        facts=digits.facts,
         recipe=plugin.recipes[0],
         calibration=None,
         folder=tmp_path / "files",

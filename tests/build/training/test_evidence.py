@@ -77,11 +77,15 @@ def test_equal_models_are_hardly_ever_called_different() -> None:
     assert claims <= 20
 
 
-def test_seeds_that_disagree_claim_nothing() -> None:
+def test_a_gain_needs_every_seed_and_a_loss_one() -> None:
     better = evidence.compare(flags(270, 300), flags(290, 300))
     same = evidence.compare(flags(290, 300), flags(291, 300))
     assert evidence.together([better, better]) is Verdict.BETTER
     assert evidence.together([better, same]) is Verdict.NOISE
+    worse = evidence.compare(flags(290, 300), flags(270, 300))
+    assert evidence.together([same, worse, better]) is Verdict.WORSE
+    told = conclusion([same, worse], Verdict.WORSE, None)
+    assert told == "accuracy is worse than the parent's (-6.67 to +0.33 points over 2 seeds)"
 
 
 @pytest.mark.parametrize(
