@@ -90,7 +90,8 @@ def build(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Build variants of a model for device classes, and measure each in its real runtime against the float
-    parent. Exit code: 0 all classes built, 3 some, 4 none. To read a report again: fleetctl build report DIR.
+    parent. Exit code: 0 all classes built, 3 some, 4 none.
+    See also: fleetctl build report, fleetctl build prune, fleetctl build env.
 
     \b
     Example:
