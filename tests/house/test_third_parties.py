@@ -30,13 +30,22 @@ ALLOWED: dict[str, list[str]] = {
         "fleetctl.demo*",
     ],
     # each runtime in its one adapter, each converter in its one optimizer
-    "onnxruntime": ["modelfleet_runtimes.onnxruntime*", "modelfleet_build.optimizers.onnxruntime*"],
+    "onnxruntime": [
+        "modelfleet_runtimes.onnxruntime*",
+        "modelfleet_build.optimizers.onnxruntime*",
+        "modelfleet_build.layers.tap_onnx",
+    ],
     "ai_edge_litert": [
         "modelfleet_runtimes.litert*",
+        "modelfleet_build.layers.tap_tflite",
         "modelfleet_build.optimizers.litert*",
         "modelfleet_build.tflite*",
     ],
-    "openvino": ["modelfleet_runtimes.openvino*", "modelfleet_build.optimizers.openvino*"],
+    "openvino": [
+        "modelfleet_runtimes.openvino*",
+        "modelfleet_build.optimizers.openvino*",
+        "modelfleet_build.layers.tap_openvino",
+    ],
     "tflite_runtime": ["modelfleet_runtimes.tflite_legacy*"],
     "onnx": ["modelfleet_build*"],
     "google": ["modelfleet_build.intake"],  # protobuf's DecodeError, which onnx lets through

@@ -170,10 +170,13 @@ def complaint(line: str, known: dict[str, Command]) -> str | None:
     command = known[words[0].rpartition("/")[2]]
     rest = words[1:]
     while rest and command.children and not rest[0].startswith("-"):
-        if rest[0] not in command.children:
-            return f"`{command.path}` has no command {rest[0]!r}"
-        command = command.children[rest[0]]
-        rest = rest[1:]
+        # `build report` stands beside `build MODEL.onnx`, so it is one name of two words.
+        used = 2 if " ".join(rest[:2]) in command.children else 1
+        name = " ".join(rest[:used])
+        if name not in command.children:
+            return f"`{command.path}` has no command {name!r}"
+        command = command.children[name]
+        rest = rest[used:]
     spellings = {spelling for option in command.options for spelling in option.spellings} | {"--help"}
     for word in rest:
         if word in {"|", ">", "&&", ";", "&"}:

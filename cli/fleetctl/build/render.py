@@ -46,6 +46,7 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
         blocks += _below(c)
         if drawn := pareto.lines(c):
             blocks += ["", *drawn]
+    blocks += _deltas(view)
     blocks += [f"warning: {w}" for w in view.warnings]
     if view.release is not None and folder is not None:
         blocks += [
@@ -56,6 +57,25 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
     elif view.release is None:
         blocks += ["", "no release was written: no class could be built"]
     return blocks
+
+
+def _deltas(view: BuildReport) -> list[Block]:
+    if not view.deltas:
+        return []
+    titles = ("DELTA (ESTIMATE)", "FROM", "SIZE", "OF", "SHARE", "BYTES EQUAL", "SCALES CHANGED")
+    rows = [
+        [
+            item.variant,
+            item.previous,
+            size(item.delta_bytes),
+            size(item.full_bytes),
+            f"{100 * item.share:.0f} %",
+            f"{100 * item.equal_share:.1f} %",
+            f"{item.changed_scales} of {item.scales}" if item.scales else "-",
+        ]
+        for item in view.deltas
+    ]
+    return ["", Table(titles, rows, right=titles[2:])]
 
 
 def _table(c: ClassReport) -> Table:
