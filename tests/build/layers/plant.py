@@ -25,7 +25,8 @@ def _change(model: onnx.ModelProto, name: str, change: Callable[[Any], Any]) -> 
 
 
 def _producer(model: onnx.ModelProto, value: str) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if value in node.output)
+    found: onnx.NodeProto = next(node for node in model.graph.node if value in node.output)
+    return found
 
 
 def onnx_scale(path: Path, value: str) -> None:
