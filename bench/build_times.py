@@ -115,7 +115,7 @@ def digits(folder: Path) -> None:
 
 
 def resnet50(folder: Path) -> None:
-    """A network of real size, with random weights: its labels are its own answers."""
+    """A network of real size with random weights and labels: for time and memory alone."""
     model = folder / "resnet50.onnx"
     onnx.save(light_model("resnet50"), str(model))
     random = np.random.default_rng(7)
