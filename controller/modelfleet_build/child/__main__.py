@@ -100,7 +100,8 @@ def _explain(job: ExplainJob, tell: Tell) -> Any:
     from modelfleet_runtimes import registry
 
     target = job.target
-    folder, runtime, notes = Path(target.folder), None, ()
+    folder, runtime = Path(target.folder), None
+    notes: tuple[str, ...] = ()
     if job.run:
         try:
             runtime = registry.load(target.runtime).open(
