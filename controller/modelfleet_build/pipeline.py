@@ -25,7 +25,7 @@ from modelfleet_build.datasets import (
     set_apart_golden,
     set_digest,
 )
-from modelfleet_build.delta_estimate.previous import estimates, read_previous, warning
+from modelfleet_build.delta_estimate.previous import delta_warnings, estimates, read_previous
 from modelfleet_build.facts import ModelFacts, float_contract, onnx_batch
 from modelfleet_build.progress import Meter, ProgressSink, Step
 from modelfleet_build.quality import quality
@@ -141,8 +141,7 @@ def _with_deltas(
     if request.previous is None or report.release is None:
         return report
     deltas = estimates(request.previous, space.release, manifest.variants)
-    told = [text for item in deltas if (text := warning(item)) is not None]
-    return replace(report, deltas=deltas, warnings=(*report.warnings, *told))
+    return replace(report, deltas=deltas, warnings=(*report.warnings, *delta_warnings(deltas)))
 
 
 def _intake(request: BuildRequest, workshop: Workshop, target: Path) -> ModelFacts:

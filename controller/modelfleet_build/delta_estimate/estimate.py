@@ -66,9 +66,11 @@ def estimate(variant: str, previous: str, old: Weights, new: Weights) -> DeltaEs
         changed_int8=moved / count if count else None,
         scales=len(both),
         changed_scales=changed_scales,
+        kind="",
         cause="",
     )
-    return replace(made, cause=_cause(made, old, new, known))
+    kind, cause = _cause(made, old, new, known)
+    return replace(made, kind=kind, cause=cause)
 
 
 def _counterpart(tensor: Tensor, by_name: dict[str, Tensor]) -> Tensor | None:
@@ -102,35 +104,34 @@ def _changed_share(old: Weights, new: Weights) -> float:
     return sum(theirs.get(name) != numbers for name, numbers in mine.items()) / len(mine)
 
 
-def _cause(made: DeltaEstimate, old: Weights, new: Weights, known: list[tuple[Tensor, Tensor]]) -> str:
+def _cause(
+    made: DeltaEstimate, old: Weights, new: Weights, known: list[tuple[Tensor, Tensor]]
+) -> tuple[str, str]:
     """The likeliest reason; the one that a person can do most about first."""
     if old.normalisations != new.normalisations:
-        return (
+        return "folded", (
             f"BatchNorm was folded otherwise: {old.normalisations} were left in the previous variant, "
             f"{new.normalisations} in this one; export both the same way"
         )
     if made.tensors and made.matched < (1 - _ALMOST_ALL) * made.tensors:
-        shapes = sorted((t.kind, t.shape) for t in old.tensors) == sorted(
-            (t.kind, t.shape) for t in new.tensors
-        )
-        what = "nodes were renamed" if shapes else "the architecture changed"
-        todo = "; keep the exporter and the names of the modules" if shapes else ""
-        return f"{what}: {made.matched} of {made.tensors} tensors match by name{todo}"
-    rescaled = _rescaled(old, new, known)
-    if rescaled:
-        return f"BatchNorm moved: the channels of {rescaled} are rescaled; freeze BatchNorm when fine-tuning"
+        matched = f"{made.matched} of {made.tensors} tensors match by name"
+        mine, theirs = (sorted((t.kind, t.shape) for t in item.tensors) for item in (new, old))
+        if mine != theirs:
+            return "architecture", f"the architecture changed: {matched}"
+        return "renamed", f"nodes were renamed: {matched}; keep the exporter and the names of the modules"
+    if rescaled := _rescaled(old, new, known):
+        told = f"the channels of {rescaled} are rescaled; freeze BatchNorm when fine-tuning"
+        return "batchnorm", f"BatchNorm moved: {told}"
     if _only_scales(made):
         which = "all" if made.changed_scales == made.scales else f"{made.changed_scales} of"
-        return (
-            f"{which} {made.scales} scales changed: calibration differs; keep the calibration data and method"
-        )
+        told = "calibration differs; keep the calibration data and method"
+        return "calibration", f"{which} {made.scales} scales changed: {told}"
     if made.share < USELESS:
-        return ""
+        return "", ""
     changed = "of the weights' bytes" if made.changed_int8 is None else "of the int8 weights"
     share = 1 - made.equal_share if made.changed_int8 is None else made.changed_int8
-    return (
-        f"{100 * share:.0f} % {changed} changed: training moved every layer; freeze layers, or train gentler"
-    )
+    told = "training moved every layer; freeze layers, or train gentler"
+    return "training", f"{100 * share:.0f} % {changed} changed: {told}"
 
 
 def _only_scales(made: DeltaEstimate) -> bool:

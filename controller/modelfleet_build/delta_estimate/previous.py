@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelfleet_build.delta_estimate.estimate import USELESS, estimate
+from modelfleet_build.delta_estimate.estimate import estimate
 from modelfleet_build.delta_estimate.report import DeltaEstimate
 from modelfleet_build.delta_estimate.tensors import read_weights
 from modelfleet_core.error_codes import Code
@@ -57,9 +57,18 @@ def estimates(previous: Path, folder: Path, variants: tuple[Variant, ...]) -> tu
     return tuple(found)
 
 
-def warning(item: DeltaEstimate) -> str | None:
-    """The sentence for the report; None where deltas will do."""
-    if item.share < USELESS and not item.cause:
-        return None
-    sizes = f"about {item.delta_bytes} of {item.full_bytes} bytes ({100 * item.share:.0f} %)"
-    return f"{item.variant}: a delta from {item.previous} would take {sizes}: {item.cause}"
+def delta_warnings(deltas: tuple[DeltaEstimate, ...]) -> tuple[str, ...]:
+    """One sentence for each kind of cause, about the variant that it costs most."""
+    told: list[str] = []
+    for kind in dict.fromkeys(item.kind for item in deltas if item.kind):
+        struck = sorted((item for item in deltas if item.kind == kind), key=lambda item: item.share)
+        least, worst = struck[0], struck[-1]
+        shares = f"{100 * worst.share:.0f} %"
+        if round(100 * least.share) != round(100 * worst.share):
+            shares = f"{100 * least.share:.0f} to {shares}"
+        count = f"{len(struck)} of {len(deltas)} variants"
+        told.append(
+            f"a delta from {worst.previous} would take about {shares} of the file for {count}, "
+            f"most for {worst.variant}: {worst.cause}"
+        )
+    return tuple(told)

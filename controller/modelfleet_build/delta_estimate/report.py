@@ -20,7 +20,9 @@ class DeltaEstimate:
         changed_int8: Share of the matched int8 values that changed, 0 to 1; None where there are none.
         scales, changed_scales: Numbers of values between operators that are quantized in both, and of those
             whose scale or zero point changed.
-        cause: Why the delta is large, as a clause; empty where it is not.
+        kind: `folded`, `renamed`, `architecture`, `batchnorm`, `calibration` or `training`; empty where the
+            delta is small and nothing avoidable made it larger.
+        cause: The same as a clause with its numbers.
     """
 
     variant: str
@@ -33,6 +35,7 @@ class DeltaEstimate:
     changed_int8: float | None
     scales: int
     changed_scales: int
+    kind: str
     cause: str
 
     @property

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from modelfleet_build.delta_estimate.estimate import USELESS, estimate
-from modelfleet_build.delta_estimate.previous import estimates, read_previous, warning
+from modelfleet_build.delta_estimate.previous import delta_warnings, estimates, read_previous
 from modelfleet_build.delta_estimate.report import DeltaEstimate
 from modelfleet_build.delta_estimate.tensors import Tensor, Weights, read_weights
 from modelfleet_core.error_codes import Code
@@ -70,7 +70,7 @@ def test_the_same_variant_costs_nothing(full_build: FullBuild, name: str) -> Non
     assert found.delta_bytes < 0.01 * found.full_bytes
     assert (found.matched, found.equal_share, found.changed_int8) == (found.tensors, 1.0, 0.0)
     assert found.changed_scales == 0
-    assert warning(found) is None
+    assert delta_warnings((found,)) == ()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -79,7 +79,7 @@ def test_a_gentle_fine_tune_with_frozen_scales_is_worth_a_delta(full_build: Full
     found = compared(old, nudged(old, 0.1))
     assert found.share < 0.5
     assert found.changed_int8 == pytest.approx(0.1, abs=0.01)
-    assert warning(found) is None
+    assert delta_warnings((found,)) == ()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -88,9 +88,9 @@ def test_scales_that_all_moved_are_named(full_build: FullBuild, name: str) -> No
     moved = {key: tuple(1.01 * n for n in numbers) for key, numbers in old.activation_scales.items()}
     found = compared(old, replace(nudged(old, 0.02), activation_scales=moved))
     assert found.cause.startswith(f"all {len(moved)} scales changed: calibration differs")
-    told = warning(found)
-    assert told is not None
-    assert "c.int8: a delta from digits:1.0 would take about " in told
+    (told,) = delta_warnings((found, replace(found, variant="d.int8", kind="", cause="")))
+    assert told.startswith("a delta from digits:1.0 would take about ")
+    assert "% of the file for 1 of 2 variants, most for c.int8: all " in told
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -157,7 +157,7 @@ def test_linear_axes_never_promise_more_than_all(values: list[float]) -> None:
 def test_deltas_are_shown_where_they_were_estimated() -> None:
     assert "Deltas from" not in page(report(), None)
     delta = DeltaEstimate(
-        "desk.int8", "digits:1.0", 64_000, 49_000, 28, 28, 0.057, 0.97, 20, 11, "all <moved>"
+        "desk.int8", "digits:1.0", 64_000, 49_000, 28, 28, 0.057, 0.97, 20, 11, "calibration", "all <moved>"
     )
     text = page(replace(report(), deltas=(delta,)), None)
     parsed(text)
