@@ -52,7 +52,7 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of a newcomer's way through them."""
-        return list(ENTRIES)
+        return [*ENTRIES, *BESIDE_BUILD]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, imported now."""

@@ -85,6 +85,7 @@ class Code(Enum):
     EXPLAIN_VARIANT = "MF-1452"
     EXPLAIN_PARENT = "MF-1453"
     LAYERS_OPAQUE = "MF-1454"
+    PREVIOUS_UNREADABLE = "MF-1456"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -402,6 +403,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.EXPLAIN_VARIANT: CodeInfo("A release folder has no such variant"),
     Code.EXPLAIN_PARENT: CodeInfo("The float parent of a release is not at hand"),
     Code.LAYERS_OPAQUE: CodeInfo("The layers of a variant cannot be seen"),
+    Code.PREVIOUS_UNREADABLE: CodeInfo("The previous release of a build cannot be read"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
