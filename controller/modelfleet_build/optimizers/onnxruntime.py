@@ -81,26 +81,6 @@ def other_calibrations(recipe: Recipe) -> tuple[Recipe, ...]:
     )
 
 
-def simplified(model: Any, scratch: Path) -> Any:
-    """The same ONNX model with constants and batch normalisation folded, in standard operators.
-
-    Args:
-        model: An `onnx.ModelProto`.
-        scratch: Folder for two files.
-    """
-    import onnx
-    import onnxruntime
-
-    source, target = scratch / "full.onnx", scratch / "folded.onnx"
-    onnx.save(model, str(source))
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(source), sess_options=options, providers=["CPUExecutionProvider"])
-    return onnx.load(str(target))
-
-
 def quantise(
     task: ConversionTask,
     target: Path,
