@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_every_entry_point_leads_somewhere() -> None:
         for point in entry_points(group=group)
         if point.dist is not None and point.dist.name == "modelfleet"
     ]
-    assert len(found) == 9
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = (project["scripts"], *project["entry-points"].values())
+    assert {point.value for point in found} == {value for group in groups for value in group.values()}
     for point in found:
         assert point.load() is not None, point
