@@ -140,7 +140,9 @@ def test_a_build_ships_the_spec_and_says_what_was_measured(tmp_path: Path) -> No
         known_classes=SHIPPED,
         limits=QUICK,
     )
-    variants = build(request, lambda event: None, SystemClock()).manifest.variants
+    manifest = build(request, lambda event: None, SystemClock()).manifest
+    assert manifest is not None
+    variants = manifest.variants
     assert sorted(item.recipe for item in variants) == ["fp16", "int8"]
     for item in variants:
         assert {ENGINE_SPEC_NAME, "model.onnx"} <= {file.path for file in item.files}
