@@ -36,8 +36,6 @@ _RECIPES = (
     Recipe("int8-dynamic", Precision.INT8, {"activations": "dynamic", "weights": "int8 per channel"}),
 )
 CALIBRATIONS = ("minmax", "percentile 99.999", "percentile 99.99", "entropy")
-_LEAST_HALF = 5.96e-8
-_GREATEST_HALF = 65504.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +150,6 @@ def _halve(source: Path, target: Path, keep_float: Sequence[str]) -> None:
     halved = OnnxModel(
         convert_float_to_float16(
             onnx.load(str(source)),
-            # The library would clip constants at 10 000 and lift those below 1e-7; half precision holds more.
-            min_positive_val=_LEAST_HALF,
-            max_finite_val=_GREATEST_HALF,
             keep_io_types=True,
             node_block_list=list(keep_float),
         )
