@@ -74,6 +74,12 @@ class TestLiteRtOptimizer(OptimizerConformance):
         return shipped("arm-litert")
 
 
+class TestTensorRtOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return shipped("jetson-tensorrt")
+
+
 class TestEthosUOptimizer(OptimizerConformance):
     @pytest.fixture
     def optimizer(self) -> Optimizer:

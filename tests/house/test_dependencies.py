@@ -61,7 +61,7 @@ def test_lock_of_the_agent_is_its_closure() -> None:
 PARTS = {
     "modelfleet_core": ["agent"],  # cryptography, in trust/keys.py, comes with every part that has keys
     "modelfleet_agent": ["agent", "onnxruntime"],  # the worker's and the SDK's arrays come with the runtime
-    "modelfleet_runtimes": ["onnxruntime", "litert", "openvino", "tflite-legacy", "tflm"],
+    "modelfleet_runtimes": ["onnxruntime", "litert", "openvino", "tensorrt", "tflite-legacy", "tflm"],
     "modelfleet_build": ["build"],
     "modelfleet_controller": ["controller", "postgres", "s3", "operator"],
     "fleetctl": ["cli"],
@@ -77,6 +77,8 @@ def test_what_a_part_imports_its_extra_names(package: str) -> None:
     named = {canonicalize_name(Requirement(text).name) for text in texts}
     if "fastapi" in named:
         named.add(canonicalize_name("starlette"))  # part of FastAPI's own interface
+    if package == "modelfleet_runtimes":
+        named.add(canonicalize_name("tensorrt"))  # part of the GPU's installation (JetPack), of no extra
     providers = importlib.metadata.packages_distributions()
     missing = set()
     for module in modules():

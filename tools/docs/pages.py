@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.docs import commands, error_pages, lifecycle, metrics, settings
+from tools.docs import commands, error_pages, lifecycle, metrics, operators, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "reference"
@@ -17,6 +17,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "lifecycle.md": lifecycle.page,
     "metrics.md": metrics.page,
     "settings.md": settings.page,
+    "tflite-operators.md": operators.page,
 }
 
 
