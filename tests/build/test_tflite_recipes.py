@@ -40,7 +40,8 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Material]:
 def parent(material: Material) -> Answers:
     session = onnxruntime.InferenceSession(str(material.model), providers=["CPUExecutionProvider"])
     names = [item.name for item in material.facts.outputs]
-    return dict(zip(names, session.run(names, {"image": material.images}), strict=True))
+    found = session.run(names, {"image": material.images})
+    return {name: np.asarray(value, np.float32) for name, value in zip(names, found, strict=True)}
 
 
 def answers(folder: Path, made: Converted, material: Material) -> Answers:

@@ -83,7 +83,7 @@ def test_what_it_answers_with_garbage_is_refused() -> None:
 
 def test_the_refused_file_really_gives_garbage() -> None:
     """The reason for the refusal: once this fails, the refusal can go."""
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     _, inputs, expected = load(VARIANTS / "digits.dynamic")
     interpreter = Interpreter(model_path=str(VARIANTS / "digits.dynamic" / "model.tflite"), num_threads=1)
@@ -96,7 +96,7 @@ def test_the_refused_file_really_gives_garbage() -> None:
 
 def test_the_table_of_operators() -> None:
     """Every operator in its newest version is known to the wheel, and in the next is not."""
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     wrong = []
     for name, files in json.loads((VARIANTS / "operators.json").read_text()).items():
