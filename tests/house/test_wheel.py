@@ -56,6 +56,6 @@ def test_every_entry_point_leads_somewhere() -> None:
         for point in entry_points(group=group)
         if point.dist is not None and point.dist.name == "modelfleet"
     ]
-    assert len(found) == 9
+    assert len(found) == 11
     for point in found:
         assert point.load() is not None, point
