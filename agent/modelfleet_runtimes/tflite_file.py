@@ -1,9 +1,9 @@
 """Reads what a TFLite file says of itself: tensors, operators, signature. Standard library only.
 
 Why not the runtimes' own readers: TFLite Micro and tflite-runtime follow the offsets of a damaged file out of
-the file, and neither tells tensor names or operator versions. Everything here is bounds-checked, so a file
-that was read once by `read_tflite` holds no table that leads outside of it. Constants are looked at, never
-copied.
+the file, and neither tells tensor names or operator versions. Everything here is bounds-checked, so none of
+the tables and lists that `read_tflite` looked at leads outside of the file; the rest (settings of operators,
+metadata) is not checked. Constants are looked at, never copied.
 
 Source: the schema `tensorflow/lite/schema/schema.fbs` (version 3) and the binary format of FlatBuffers.
 """
@@ -25,6 +25,10 @@ FULLY_CONNECTED: Final = 9
 
 # Far above what a device holds; a damaged count must not take the memory.
 _MAX_ITEMS: Final = 1_000_000
+# Tables may share lists, but no converter lets the same bytes be read over and over: a small file that does
+# would unfold to any size.
+_READINGS: Final = 4
+_LEAST_ROOM: Final = 64 * 1024
 _FORMATS: Final = {"b": 1, "B": 1, "H": 2, "i": 4, "I": 4, "f": 4, "q": 8, "Q": 8}
 
 
@@ -115,7 +119,7 @@ def read_tflite(data: bytes) -> TfliteFile:
     if len(data) < 8 or data[4:8] != IDENTIFIER:
         raise NotTflite("it is not a TFLite flatbuffer")
     try:
-        return _file(_Table(data, _unsigned(data, 0)))
+        return _file(_Table(data, _unsigned(data, 0), _Room(_READINGS * len(data) + _LEAST_ROOM)))
     except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise NotTflite(f"it is a damaged TFLite flatbuffer: {error}") from error
 
@@ -159,10 +163,13 @@ def _names(
 def _tensor(table: _Table, constant: list[bool]) -> FileTensor:
     quantization = table.table(4)
     buffer = table.number(2, "I", 0)
+    shape = table.integers(0)
+    if any(size < 0 for size in shape):
+        raise NotTflite(f"a tensor of it has the shape {list(shape)[:8]}")
     return FileTensor(
         name=table.text(3),
         kind=table.number(1, "b", 0),
-        shape=table.integers(0),
+        shape=shape,
         scales=quantization.floats(2) if quantization is not None else (),
         zero_points=quantization.integers(3, "q") if quantization is not None else (),
         # Buffer 0 is the empty one by convention.
@@ -202,12 +209,25 @@ def _indices(values: tuple[int, ...], count: int, *, optional: bool = False) -> 
     return values
 
 
+@dataclass(slots=True)
+class _Room:
+    """Bytes of lists that may still be read."""
+
+    left: int
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise NotTflite("its lists unfold to more than the file")
+
+
 @dataclass(frozen=True, slots=True)
 class _Table:
     """A FlatBuffers table: `position` points at the signed offset to its vtable."""
 
     data: bytes
     position: int
+    room: _Room
 
     def slot(self, index: int) -> int:
         """Position of a field, 0 where it is absent."""
@@ -227,7 +247,7 @@ class _Table:
     def table(self, index: int) -> _Table | None:
         """A field that is a table."""
         place = self.slot(index)
-        return _Table(self.data, place + _unsigned(self.data, place)) if place else None
+        return self._at(place) if place else None
 
     def length(self, index: int) -> int:
         """Number of bytes of a vector of bytes."""
@@ -235,24 +255,32 @@ class _Table:
 
     def tables(self, index: int) -> list[_Table]:
         """A vector of tables."""
-        start, count = self._vector(index, 4)
-        places = range(start, start + 4 * count, 4)
-        return [_Table(self.data, place + _unsigned(self.data, place)) for place in places]
+        start, count = self._list(index, 4)
+        return [self._at(place) for place in range(start, start + 4 * count, 4)]
 
     def integers(self, index: int, kind: str = "i") -> tuple[int, ...]:
         """A vector of integers."""
-        start, count = self._vector(index, _FORMATS[kind])
+        start, count = self._list(index, _FORMATS[kind])
         return struct.unpack_from(f"<{count}{kind}", self.data, start)
 
     def floats(self, index: int) -> tuple[float, ...]:
         """A vector of float32."""
-        start, count = self._vector(index, 4)
+        start, count = self._list(index, 4)
         return struct.unpack_from(f"<{count}f", self.data, start)
 
     def text(self, index: int) -> str:
         """A string, empty where it is absent."""
-        start, count = self._vector(index, 1)
+        start, count = self._list(index, 1)
         return self.data[start : start + count].decode()
+
+    def _at(self, place: int) -> _Table:
+        return _Table(self.data, place + _unsigned(self.data, place), self.room)
+
+    def _list(self, index: int, width: int) -> tuple[int, int]:
+        """Start and length of a vector that is read."""
+        start, count = self._vector(index, width)
+        self.room.take(count * width)
+        return start, count
 
     def _vector(self, index: int, width: int) -> tuple[int, int]:
         place = self.slot(index)

@@ -58,10 +58,10 @@ class TfliteLegacy:
         refuse_options(options, (), self.name)
         try:
             # Before the library is looked for: a wrong file is wrong everywhere.
-            file = read_tflite(path.read_bytes())
+            output = garbage(read_tflite(path.read_bytes()))
         except NotTflite as error:
             raise load_failed(path, self.name, error) from error
-        if (output := garbage(file)) is not None:
+        if output is not None:
             raise WorldError(
                 Code.VARIANT_GARBAGE,
                 f"{path.name} has a fully connected operator {output!r} with per-channel int8 weights and "
@@ -83,12 +83,22 @@ class TfliteLegacy:
 
 
 def garbage(file: TfliteFile) -> str | None:
-    """Output of the first operator that tflite-runtime computes wrongly without an error; None without."""
-    from .tflite_file import FLOAT32, FULLY_CONNECTED, INT8
+    """Output of the first operator that tflite-runtime computes wrongly without an error; None without.
+
+    Raises:
+        NotTflite: A fully connected operator lacks its input, its weights or its output.
+    """
+    from .tflite_file import FLOAT32, FULLY_CONNECTED, INT8, NotTflite
 
     for operator in file.operators:
         if operator.code != FULLY_CONNECTED:
             continue
+        if (
+            len(operator.inputs) < 2
+            or not operator.outputs
+            or min(*operator.inputs[:2], *operator.outputs) < 0
+        ):
+            raise NotTflite("a fully connected operator of it lacks its input, weights or output")
         activations, weights = (file.tensors[index] for index in operator.inputs[:2])
         if activations.kind == FLOAT32 and weights.kind == INT8 and len(weights.scales) > 1:
             return file.tensors[operator.outputs[0]].name

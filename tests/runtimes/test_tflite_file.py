@@ -122,6 +122,48 @@ def test_a_constant_behind_the_flatbuffer_must_be_there() -> None:
         read_tflite(packed(model))
 
 
+def test_shapes_below_zero_are_refused() -> None:
+    model = oracle(WHOLE)
+    model.subgraphs[0].tensors[2].shape = [1, -1, 8]
+    with pytest.raises(NotTflite, match=r"shape \[1, -1, 8\]"):
+        read_tflite(packed(model))
+
+
+def test_a_list_that_every_tensor_shares_does_not_unfold() -> None:
+    """60 kB that would become five million scales."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 17)
+    scales = builder.CreateNumpyVector(np.ones(10_000, np.float32))
+    schema.QuantizationParametersStart(builder)
+    schema.QuantizationParametersAddScale(builder, scales)
+    quantization = schema.QuantizationParametersEnd(builder)
+    schema.TensorStart(builder)
+    schema.TensorAddQuantization(builder, quantization)
+    tensor = schema.TensorEnd(builder)
+    tensors = offsets(builder, [tensor] * 500)
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    graphs = offsets(builder, [schema.SubGraphEnd(builder)])
+    schema.BufferStart(builder)
+    buffers = offsets(builder, [schema.BufferEnd(builder)])
+    schema.ModelStart(builder)
+    schema.ModelAddSubgraphs(builder, graphs)
+    schema.ModelAddBuffers(builder, buffers)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    data = bytes(builder.Output())
+    assert len(data) < 60_000
+    with pytest.raises(NotTflite, match="unfold"):
+        read_tflite(data)
+
+
+def offsets(builder: Any, tables: list[int]) -> int:
+    builder.StartVector(4, len(tables), 4)
+    for table in reversed(tables):
+        builder.PrependUOffsetTRelative(table)
+    return int(builder.EndVector())
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"TFL3", b"\0\0\0\0TFL", b"\0\0\0\0TFL2" * 20, b"not a model at all" * 9]
 )

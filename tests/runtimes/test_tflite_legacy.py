@@ -23,7 +23,8 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
 from modelfleet_core.wire import codec
 from modelfleet_runtimes import registry
-from modelfleet_runtimes.tflite_legacy import plugin
+from modelfleet_runtimes.tflite_file import NotTflite, read_tflite
+from modelfleet_runtimes.tflite_legacy import garbage, plugin
 
 from tests.build.edge import Material, converted, materials
 
@@ -146,6 +147,17 @@ def test_garbage_is_refused_where_the_library_is_missing_too(tmp_path: Path) -> 
     with pytest.raises(WorldError) as caught:
         plugin.open(tmp_path / "v", made.entry, made.contract)
     assert caught.value.code is Code.VARIANT_GARBAGE
+
+
+@pytest.mark.parametrize("lack", [{"inputs": [0]}, {"inputs": [0, -1]}, {"outputs": []}])
+def test_a_fully_connected_operator_without_weights_or_output_is_damage(lack: dict[str, list[int]]) -> None:
+    model = schema.ModelT.InitFromPackedBuf(bytearray(minimal(schema.BuiltinOperator.FULLY_CONNECTED, 1)), 0)
+    operator = model.subgraphs[0].operators[0]
+    operator.inputs, operator.outputs = lack.get("inputs", [0, 1]), lack.get("outputs", [1])
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(NotTflite, match="fully connected"):
+        garbage(read_tflite(bytes(builder.Output())))
 
 
 def test_without_the_library_a_good_file_names_the_extra(tmp_path: Path) -> None:
