@@ -169,7 +169,13 @@ class ClassBuilder:
             return None
         best = attempt(bench, Trial(name, outcome.best.recipe), reference, AGAIN)
         best.control = sentence
-        return self._accepted(best) if best.refusal is None else None
+        if best.refusal is None:
+            try:
+                return self._accepted(best)
+            except ModelfleetError as error:
+                best.refusal = BudgetRefusal(error.code, error.happened)
+        meter.going_on(Step.TUNE, name, f"not kept: {best.refusal.reason}")
+        return None
 
     def _controlled(self, bench: Bench, first: Trial, reference: Loadable | None) -> Trial:
         """Let accuracy control look for a variant within the budget; its findings go into the report."""

@@ -41,6 +41,7 @@ from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import BuildReport, DataReport, Outcome, ParentReport
 from modelfleet_build.request import BuildRequest, check_request
 from modelfleet_build.roles import Role
+from modelfleet_build.search import check_search
 from modelfleet_build.trials import measurement_key
 from modelfleet_build.truth import rules_of
 from modelfleet_build.variants import Answers, Material
@@ -131,8 +132,11 @@ def build(
     """
     begun, now = clock.monotonic(), clock.now()
     classes = check_request(request)
+    # Refused at the door, not after the work.
     if request.previous is not None:
-        read_previous(request.previous)  # refused at the door, not after the work
+        read_previous(request.previous)
+    if request.search:
+        check_search()
     meter = Meter(progress)
     points = registry.installed() if optimizers is None else optimizers
     variants = sum(registry.count(item, points, request.precisions) for item in classes)

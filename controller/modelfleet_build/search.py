@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from modelfleet_build.accuracy_control import protections
 from modelfleet_build.child.jobs import Sensitivities
@@ -80,6 +81,21 @@ def cost(trial: Trial, objective: Objective) -> float | None:
     return 1.0 if measured.latency_us is not None else None
 
 
+def check_search() -> None:
+    """Refuse a search that cannot be.
+
+    Raises:
+        WorldError: MF-1430, optuna is not installed.
+    """
+    if find_spec("optuna") is None:
+        raise WorldError(
+            Code.OPTIMIZER_MISSING,
+            "optuna is not installed, so there can be no search",
+            expected="the extra `search`",
+            todo="pip install 'modelfleet[search]', or build without --search",
+        )
+
+
 def search(points: Sequence[Recipe], attempt: Try, objective: Objective, tries: int) -> Searched:
     """Try at most `tries` of the points, guided by what the earlier ones cost.
 
@@ -90,17 +106,11 @@ def search(points: Sequence[Recipe], attempt: Try, objective: Objective, tries: 
         tries: At least 1.
 
     Raises:
-        WorldError: MF-1430, optuna is not installed.
+        WorldError: See `check_search`.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise WorldError(
-            Code.OPTIMIZER_MISSING,
-            "optuna is not installed, so there can be no search",
-            expected="the extra `search`",
-            todo="pip install 'modelfleet[search]', or build without --search",
-        ) from error
+    check_search()
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=4))
     names = list(dict.fromkeys(point.name for point in points))

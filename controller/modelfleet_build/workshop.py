@@ -101,7 +101,8 @@ class Workshop:
         key = IntakeKey(file_digest(source), registry.versions(_INTAKE_TOOLS)) if source.is_file() else None
         if key is not None and (facts := self.cache.fetch(key, ModelFacts).value) is not None:
             shutil.copyfile(source, target)
-            return facts
+            if file_digest(target) == facts.model_sha256:  # it may have changed since it was looked at
+                return facts
         work = self.space.fresh("intake")
         job = IntakeJob(str(source.absolute()), str(target))
         result = self._run(Job(folder=str(work), data_limit_bytes=0, intake=job), Step.INTAKE, source.name)
@@ -127,7 +128,7 @@ class Workshop:
                 optimizer.isolated, "the build was given no folder for it", "such a folder", "give one"
             )
         return self.environments.make(
-            optimizer.isolated, lambda text: self.meter.going_on(Step.CONVERT, name, text)
+            optimizer.isolated, lambda text: self.meter.going_on(Step.CONVERT, name, text), self.stop
         )
 
     def convert(

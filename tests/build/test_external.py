@@ -132,6 +132,10 @@ BREACHES: dict[str, tuple[str, str]] = {
         "os.symlink('/etc/passwd', os.path.join(job['output'], 'x')); done()",
         "'x' in `output` is not a plain",
     ),
+    "link beside": (
+        "os.symlink('/etc/passwd', os.path.join(job['beside'], 'x')); done()",
+        "'x' in `beside` is not a plain file",
+    ),
     "folder": ("os.mkdir(os.path.join(job['output'], 'x')); done()", "'x' in `output` is not a plain file"),
     "name": ("open(os.path.join(job['output'], '.x'), 'w').write('1'); done()", "may not be called '.x'"),
     "ours": (

@@ -112,6 +112,7 @@ def test_the_operator_set_says_which_tensorrt_can_read_it(tmp_path: Path, opset:
         ("workspaceMiB", "1.5"),
         ("workspaceMiB", "99999999999"),
         ("optimizationLevel", "6"),
+        ("optimizationLevel", "0000000039"),
     ],
 )
 def test_options_that_are_not_possible(tmp_path: Path, name: str, value: str) -> None:

@@ -23,6 +23,7 @@ from modelfleet_build.child.jobs import (
     Line,
     Result,
 )
+from modelfleet_build.foreign import bare_environment, last_line, read_bounded
 from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, IntegrityError, ModelfleetError, WorldError
@@ -31,7 +32,6 @@ from modelfleet_core.wire import codec
 _LOG_FILE = "log.txt"
 _LOOK_EVERY_S = 0.1
 _MAX_LINE = 4096
-_LOG_TAIL = 600
 # Above the watched limit, so that the watch and not a failed allocation tells the story.
 _HEADROOM_BYTES = 2 * 1024**3
 _BLAMES: dict[Blame, type[ModelfleetError]] = {
@@ -63,7 +63,7 @@ def run(
         allowance: The child's group is killed beyond it.
         clock: For the deadline.
         tell: Takes the child's sentences of progress.
-        stop: The child is killed as soon as it is set.
+        stop: The child is killed as soon as it is set, and none is started once it is.
 
     Returns:
         The result, never one with an error.
@@ -72,6 +72,9 @@ def run(
         ModelfleetError: The child's own; or WorldError MF-1433 (time), MF-1434 (memory), MF-1435 (died),
             MF-5012 (stopped).
     """
+    stop = stop or threading.Event()
+    if stop.is_set():
+        raise _stopped()
     folder = Path(job.folder)
     job = replace(job, data_limit_bytes=allowance.memory_bytes + _HEADROOM_BYTES)
     (folder / JOB_FILE).write_bytes(codec.encode(job))
@@ -92,7 +95,7 @@ def run(
         os.close(writer)
         writer = -1
         try:
-            _watch(process, reader, allowance, clock, tell, stop or threading.Event())
+            _watch(process, reader, allowance, clock, tell, stop)
         finally:
             _end(process)
     finally:
@@ -138,12 +141,7 @@ def _watch(
             if _has_ended(process):
                 return
             if stop.is_set():
-                raise _killed(
-                    Code.CANCELLED,
-                    "the process was killed because the build ended",
-                    "a build that goes on",
-                    "run it again",
-                )
+                raise _stopped()
             if clock.monotonic() > deadline:
                 raise _killed(
                     Code.CONVERSION_TIMEOUT,
@@ -183,15 +181,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """A fresh environment: nothing of the caller's (tokens, proxies) reaches a converter."""
+    """The bare one, and what it takes to find our own packages."""
     return {
-        "PATH": os.defpath,
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "LANG": "C.UTF-8",
+        **bare_environment(folder),
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
     }
 
 
@@ -199,15 +193,15 @@ def _result(folder: Path, code: int, log: Path) -> Result:
     path = folder / RESULT_FILE
     if not path.is_file():
         ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        last = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace").strip().splitlines()
-        said = f"; its last line was: {last[-1][:300]}" if last else ""
         raise _killed(
             Code.CONVERSION_DIED,
-            f"the process ended {ended} without a result{said}",
+            f"the process ended {ended} without a result{last_line(log)}",
             "a conversion that ends by itself",
             "leave this class or precision out, or report the model",
         )
-    result = codec.decode(path.read_bytes(), Result, what=RESULT_FILE, limit=MAX_RESULT_BYTES)
+    result = codec.decode(
+        read_bounded(path, MAX_RESULT_BYTES), Result, what=RESULT_FILE, limit=MAX_RESULT_BYTES
+    )
     if result.error is not None:
         raise _as_error(result.error)
     return result
@@ -216,6 +210,15 @@ def _result(folder: Path, code: int, log: Path) -> Result:
 def _as_error(error: ChildError) -> ModelfleetError:
     kind = _BLAMES[error.blame]
     return kind(Code(error.code), error.happened, expected=error.expected, todo=error.todo)
+
+
+def _stopped() -> WorldError:
+    return _killed(
+        Code.CANCELLED,
+        "the process was killed because the build ended",
+        "a build that goes on",
+        "run it again",
+    )
 
 
 def _killed(code: Code, happened: str, expected: str, todo: str) -> WorldError:

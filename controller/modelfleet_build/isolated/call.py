@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from modelfleet_build.foreign import bare_environment, last_line, read_bounded
 from modelfleet_build.isolated.tools import SCRIPTS
 from modelfleet_build.port import Tell
 from modelfleet_core.error_codes import Code
@@ -23,7 +24,6 @@ from modelfleet_core.wire import codec
 _LEASH, _START = SCRIPTS / "leash.py", SCRIPTS / "start.py"
 _MAX_RESULT_BYTES = 4 * 1024 * 1024
 _MAX_LINE = 4096
-_LOG_TAIL = 4000
 
 R = TypeVar("R")
 
@@ -89,7 +89,7 @@ def call(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=environment(folder, threads),
+                env=bare_environment(folder, threads),
                 pass_fds=(writer,),
             )
         finally:
@@ -106,28 +106,17 @@ def call(
     return _result(folder, script, kind, status, log)
 
 
-def environment(folder: Path, threads: int = 1) -> dict[str, str]:
-    """Of a foreign program: nothing of the caller's, and nothing of ours, such as our packages."""
-    return {
-        "PATH": os.defpath,
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": str(threads),
-    }
-
-
 def _result(folder: Path, script: str, kind: type[R], status: int, log: Path) -> R:
     path = folder / "result.json"
     if not path.is_file():
         raise WorldError(
             Code.CONVERSION_DIED,
-            f"{script} ended with status {status} in its isolated environment, without a result{last(log)}",
+            f"{script} ended with status {status} in its isolated environment, without a result"
+            f"{last_line(log)}",
             expected="a result file",
             todo="leave this class or precision out, or report the model",
         )
-    data = path.read_bytes()
+    data = read_bounded(path, _MAX_RESULT_BYTES)
     ended = codec.decode(data, _Ended, what=path.name, limit=_MAX_RESULT_BYTES)
     if ended.refused is not None:
         told = ended.refused
@@ -149,9 +138,3 @@ def _result(folder: Path, script: str, kind: type[R], status: int, log: Path) ->
             expected=f"a {kind.__name__}",
             todo="remove the environment (`fleetctl build env remove`) and try again, or report it",
         ) from error
-
-
-def last(log: Path) -> str:
-    """`; its last line was: ...` of a log, or nothing."""
-    said = log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace").strip().splitlines()
-    return f"; its last line was: {said[-1][:300]}" if said else ""

@@ -11,11 +11,13 @@ import errno
 import fcntl
 import hashlib
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import IO
 
 from modelfleet_build.isolated import install
 from modelfleet_build.isolated.install import Interpreter
@@ -26,6 +28,7 @@ from modelfleet_core.errors import WorldError
 
 _PARTIAL = ".partial-"
 _DIGITS = 16
+_LOOK_EVERY_S = 0.2
 
 Tell = Callable[[str], None]
 
@@ -75,17 +78,20 @@ class Environments:
         python = _python(self._place(tool, interpreter))
         return python if python.exists() else None
 
-    def make(self, tool: IsolatedTool, tell: Tell) -> Path:
+    def make(self, tool: IsolatedTool, tell: Tell, stop: threading.Event | None = None) -> Path:
         """Interpreter of the environment, which is made if it is not there; that takes minutes.
 
         Args:
             tool: What to install.
             tell: Takes progress.
+            stop: Making it, or waiting for another maker, ends as soon as it is set.
 
         Raises:
             WorldError: MF-1470, it cannot be made here: no suitable Python, no room, no index, a package that
-                has no file for this platform, or one whose modules cannot be imported.
+                has no file for this platform, or one whose modules cannot be imported; MF-5012, `stop` was
+                set.
         """
+        stop = stop or threading.Event()
         python = self.ready(tool)
         if python is not None:
             return python
@@ -99,9 +105,9 @@ class Environments:
                 "install one beside the present, or leave the class out",
             )
         try:
-            with self._alone(tool.name, tell):
+            with self._alone(tool.name, tell, stop):
                 python = self.ready(tool)  # another maker may have done it while we waited
-                return python or self._made(tool, interpreter, tell)
+                return python or self._made(tool, interpreter, tell, stop)
         except OSError as error:
             what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
             raise cannot(
@@ -113,7 +119,7 @@ class Environments:
         if not any(_tool_of(path) == name for path in self._folders()):
             return 0
         freed = 0
-        with self._alone(name, tell):
+        with self._alone(name, tell, threading.Event()):
             for folder in [path for path in self._folders() if _tool_of(path) == name]:
                 freed += size_of(folder)
                 tell(f"removing {folder}")
@@ -145,7 +151,7 @@ class Environments:
         found += [Found(name, State.ABSENT, 0, "", about[name]) for name in about if name not in seen]
         return tuple(sorted(found, key=lambda item: (item.tool, item.state.value, item.folder)))
 
-    def _made(self, tool: IsolatedTool, interpreter: Interpreter, tell: Tell) -> Path:
+    def _made(self, tool: IsolatedTool, interpreter: Interpreter, tell: Tell, stop: threading.Event) -> Path:
         place = self._place(tool, interpreter)
         partial = place.with_name(_PARTIAL + place.name)
         for left in (place, partial):  # broken, or of a maker that was interrupted
@@ -160,21 +166,24 @@ class Environments:
             )
         partial.mkdir()
         try:
-            install.fill(tool, interpreter, partial, self.clock, tell)
+            install.fill(tool, interpreter, partial, self.clock, tell, stop)
             partial.rename(place)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return _python(place)
 
     @contextmanager
-    def _alone(self, name: str, tell: Tell) -> Iterator[None]:
+    def _alone(self, name: str, tell: Tell, stop: threading.Event) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / f".{name}.lock").open("w") as guard:
-            try:
-                fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                tell(f"waiting for another process that is at work on the isolated environment of {name}")
-                fcntl.flock(guard, fcntl.LOCK_EX)
+            told = False
+            while not _locked(guard):
+                if not told:
+                    tell(f"waiting for another process that is at work on the isolated environment of {name}")
+                told = True
+                if stop.is_set():
+                    raise install.stopped(name)
+                self.clock.wait(_LOOK_EVERY_S)
             yield
 
     def _place(self, tool: IsolatedTool, interpreter: Interpreter) -> Path:
@@ -208,6 +217,14 @@ def cannot(tool: IsolatedTool, why: str, expected: str, todo: str) -> WorldError
         expected=expected,
         todo=todo,
     )
+
+
+def _locked(guard: IO[str]) -> bool:
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _python(folder: Path) -> Path:

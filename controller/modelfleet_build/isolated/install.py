@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from modelfleet_core.errors import WorldError
 Tell = Callable[[str], None]
 
 _TELL_EVERY_S = 5.0
+_LOOK_EVERY_S = 0.5
 _LIMIT_S = 3600.0
 _ASK = "import sys, sysconfig, venv, ensurepip; print(*sys.version_info[:3], sysconfig.get_platform())"
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps", "--require-hashes")
@@ -68,11 +70,18 @@ def find(tool: IsolatedTool) -> Interpreter | None:
     return None
 
 
-def fill(tool: IsolatedTool, interpreter: Interpreter, folder: Path, clock: Clock, tell: Tell) -> None:
+def fill(
+    tool: IsolatedTool,
+    interpreter: Interpreter,
+    folder: Path,
+    clock: Clock,
+    tell: Tell,
+    stop: threading.Event,
+) -> None:
     """Make `folder`, which is empty, the tool's environment. It may be renamed afterwards.
 
     Raises:
-        WorldError: MF-1470.
+        WorldError: MF-1470, it cannot be made; MF-5012, `stop` was set.
     """
     tell(f"making the isolated environment of {tool.name}: {tool.count()} packages, this takes minutes")
     scratch = folder / "tmp"
@@ -89,7 +98,9 @@ def fill(tool: IsolatedTool, interpreter: Interpreter, folder: Path, clock: Cloc
     scratch.mkdir()
     for what, command in steps:
         progress = _Progress(tool, tell, clock)
-        status, tail = _run(command, clock, progress)
+        status, tail = _run(command, clock, progress, stop)
+        if stop.is_set():
+            raise stopped(tool.name)
         if status:
             raise _failed(tool, what, tail)
     shutil.rmtree(scratch)
@@ -123,7 +134,19 @@ class _Progress:
         self._tell(f"{self._name}: {seen} of {self._total} packages, {now - self._begun:.0f} s: {self._what}")
 
 
-def _run(command: Sequence[str], clock: Clock, progress: _Progress) -> tuple[int, list[str]]:
+def stopped(name: str) -> WorldError:
+    """The error of whoever was at work on an environment when the build ended."""
+    return WorldError(
+        Code.CANCELLED,
+        f"the isolated environment of {name} was not made because the build ended",
+        expected="a build that goes on",
+        todo="run it again",
+    )
+
+
+def _run(
+    command: Sequence[str], clock: Clock, progress: _Progress, stop: threading.Event
+) -> tuple[int, list[str]]:
     """Run one step in a group of its own, which is gone afterwards; its status and last lines."""
     tail: deque[str] = deque(maxlen=60)
     deadline = clock.monotonic() + _LIMIT_S
@@ -141,9 +164,11 @@ def _run(command: Sequence[str], clock: Clock, progress: _Progress) -> tuple[int
             with selectors.DefaultSelector() as selector:
                 selector.register(process.stdout, selectors.EVENT_READ)
                 while True:
+                    if stop.is_set():
+                        return 1, list(tail)
                     if clock.monotonic() > deadline:
                         return 1, [*tail, f"ERROR: not done after {_LIMIT_S:.0f} s"]
-                    if not selector.select(1.0):
+                    if not selector.select(_LOOK_EVERY_S):
                         progress.beat()
                         continue
                     data = os.read(process.stdout.fileno(), 65536)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelfleet_build.isolated.call import environment, last
+from modelfleet_build.foreign import bare_environment, last_line
 from modelfleet_build.optimizers.external_contract import ExternalJob, read_result
 from modelfleet_build.port import ConversionTask, Converted, Recipe, Tell
 from modelfleet_core.error_codes import Code
@@ -80,7 +80,7 @@ class ExternalBuilder:
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     cwd=folder,
-                    env=environment(Path(folder)),
+                    env=bare_environment(Path(folder)),
                     timeout=_VERSION_S,
                     check=False,
                 )
@@ -135,7 +135,7 @@ class ExternalBuilder:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     cwd=scratch,
-                    env=environment(scratch),
+                    env=bare_environment(scratch),
                 )
         except OSError as error:
             raise self._failed(f"cannot be started: {error}") from error
@@ -145,7 +145,7 @@ class ExternalBuilder:
                 if text := line.decode("utf-8", "replace").strip():
                     tell(text)
         if process.returncode:
-            raise self._failed(f"ended with status {process.returncode}{last(log)}")
+            raise self._failed(f"ended with status {process.returncode}{last_line(log)}")
 
     def _failed(self, what: str) -> WorldError:
         return WorldError(

@@ -125,7 +125,9 @@ def read_result(builder: str, path: Path, task: ConversionTask) -> Converted:
                 expected="a model that it knows",
                 todo="leave this class out, or change the model",
             )
-        _check_files(task.folder, result.entry, "output")
+        _check_files(task.folder, "output")
+        _check_files(task.beside, "beside")
+        _check_entry(task.folder, result.entry, "output")
         contract = _bound(task, result.inputs, result.outputs, "the entry")
         _check_words(result)
         _check_numbers(result)
@@ -162,8 +164,8 @@ def _decoded(path: Path) -> ExternalResult:
     return result
 
 
-def _check_files(folder: Path, entry: str, what: str) -> None:
-    """Plain files with plain names that do not collide with ours, and the entry among them."""
+def _check_files(folder: Path, what: str) -> None:
+    """Plain files with plain names that do not collide with ours."""
     paths = sorted(folder.iterdir())
     for path in paths:
         if path.is_symlink() or not path.is_file():
@@ -174,7 +176,10 @@ def _check_files(folder: Path, entry: str, what: str) -> None:
             raise ValueError(f"{path.name!r} has {path.stat().st_size} bytes")
     if len(paths) + len(_OURS) > MAX_FILES:
         raise ValueError(f"there are {len(paths)} files in `{what}`, more than {MAX_FILES - len(_OURS)}")
-    if entry not in {path.name for path in paths}:
+
+
+def _check_entry(folder: Path, entry: str, what: str) -> None:
+    if entry not in {path.name for path in folder.iterdir()}:
         raise ValueError(f"the entry {entry!r} is not in `{what}`")
 
 
@@ -243,6 +248,6 @@ def _stand_in(task: ConversionTask, given: ExternalStandIn | None) -> StandIn | 
     if not given.why or len(given.why) > _MAX_NOTE:
         raise ValueError("the stand-in does not say why it speaks for the variant")
     folder, what = (task.folder, "output") if given.shipped else (task.beside, "beside")
-    _check_files(folder, given.entry, what)
+    _check_entry(folder, given.entry, what)
     contract = _bound(task, given.inputs, given.outputs, "the stand-in")
     return StandIn(given.runtime, given.entry, contract, given.why, given.shipped)

@@ -57,6 +57,7 @@ _RECIPES = (
 _OPSETS = ((17, "8.5"), (20, "10.0"), (25, "11.0"))
 _BELOW = "12"
 _WORKSPACE_MIB = 1024
+_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def _minimum(facts: ModelFacts) -> str:
 def _whole(options: Mapping[str, str], name: str, default: int, bounds: tuple[int, int]) -> int:
     text = options.get(name, str(default))
     low, high = bounds
-    if not text.isascii() or not text.isdecimal() or not low <= int(text[:9]) <= high:
+    if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS and low <= int(text) <= high):
         raise CallerError(
             Code.BUILD_OPTION,
             f"the class sets {name} to {text!r}",
