@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from modelfleet_build.report import VariantReport
 from modelfleet_build.request import MIB
 from modelfleet_core.clock import SystemClock
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import CallerError
+from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.manifest import Precision
 
 from .conftest import DIGITS, QUICK, Bench, Point
@@ -134,6 +136,37 @@ def test_an_error_of_ours_crosses_the_process_boundary(tmp_path: Path) -> None:
     assert caught.value.code is Code.MODEL_NOT_ONNX
     assert caught.value.expected
     assert caught.value.todo
+
+
+def test_no_child_is_started_once_the_build_ends(tmp_path: Path) -> None:
+    job = Job(folder=str(tmp_path), data_limit_bytes=0, intake=IntakeJob("nowhere.onnx", "x"))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(WorldError) as caught:
+        runner.run(job, runner.Allowance(60, 1 << 30), SystemClock(), print, stop)
+    assert caught.value.code is Code.CANCELLED
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_ends_every_class_and_leaves_nothing(bench: Bench, rogue: Point) -> None:
+    """The first class hangs in its converter, the second waits for it: neither outlives the interrupt."""
+    told: list[str] = []
+
+    def watch(event: ProgressEvent) -> None:
+        told.append(event.detail)
+        if event.detail.startswith("grandchild"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    known = tuple(item for item in bench.request.known_classes if item.name == "x86-onnxruntime")
+    second = replace(known[0], name="second")
+    request = replace(
+        bench.request, precisions=BOTH, classes=("x86-onnxruntime", "second"), known_classes=(*known, second)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        build(request, watch, SystemClock(), rogue("hang"))
+    assert bench.leftovers() == []
+    sleepers = [detail for detail in told if detail.startswith("grandchild")]
+    assert all(not _alive(int(detail.split()[1])) for detail in sleepers)
 
 
 def test_the_memory_of_a_group_is_seen() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelfleet_build.budget import BudgetRefusal
 from modelfleet_build.child.jobs import Sensitivities, Sensitivity
+from modelfleet_build.classes import ClassBuilder
 from modelfleet_build.optimizers.onnxruntime import plugin
 from modelfleet_build.port import Recipe
 from modelfleet_build.registry import recipe_of
@@ -16,6 +18,7 @@ from modelfleet_build.request import Objective
 from modelfleet_build.search import cost, search, space
 from modelfleet_build.trials import Trial
 from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import IntegrityError, WorldError
 from modelfleet_core.release.manifest import FLOATS, AcceleratorUse, Measurements, Precision
 
 from .conftest import DIGITS, Bench
@@ -112,6 +115,33 @@ def test_the_space_is_recipes_times_settings_times_protection() -> None:
     assert all(not point.keep_float for point in points if point.precision in FLOATS)
     assert {point.parameters["calibration"] for point in points[1:]} == methods
     assert len({(p.name, str(p.parameters), p.keep_float) for p in points}) == len(points)
+
+
+def test_a_search_without_optuna_is_refused_before_anything_is_done(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelfleet_build.search.find_spec", lambda name: None)
+    with pytest.raises(WorldError) as caught:
+        bench.build(search=1)
+    assert caught.value.code is Code.OPTIMIZER_MISSING
+    assert bench.events == []
+
+
+def test_what_a_search_found_and_cannot_be_kept_fails_no_build(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = ClassBuilder._accepted
+
+    def unable(self: ClassBuilder, trial: Trial) -> Any:
+        if trial.name.endswith(".searched"):
+            raise IntegrityError(Code.VARIANT_NOT_FINITE, "no finite answer", expected="one", todo="none")
+        return accepted(self, trial)
+
+    monkeypatch.setattr(ClassBuilder, "_accepted", unable)
+    result = bench.build(search=1)
+    assert result.manifest is not None
+    assert [item.name for item in result.manifest.variants] == ["x86-onnxruntime.fp32"]
+    assert "not kept: no finite answer" in [event.detail for event in bench.events]
 
 
 @pytest.mark.slow

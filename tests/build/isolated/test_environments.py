@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -172,6 +174,28 @@ def test_two_makers_wait_for_one_another(shop: Shop, place: Path) -> None:
     assert shop.said == ["waiting for another process that is at work on the isolated environment of toy"]
     assert rest.splitlines()[-1] == str(python)
     assert len(shop.files()) == 1
+
+
+def test_a_build_that_ends_waits_neither_for_pip_nor_for_another_maker(shop: Shop, place: Path) -> None:
+    stop = threading.Event()
+
+    def tell(text: str) -> None:
+        shop.said.append(text)
+        stop.set()
+
+    with pytest.raises(WorldError) as caught:
+        shop.environments.make(shop.tool, tell, stop)
+    assert caught.value.code is Code.CANCELLED
+    assert shop.said[0].startswith("making the isolated environment of toy")
+    assert shop.files() == []
+
+    stop.clear()
+    with (shop.environments.root / ".toy.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(WorldError) as caught:
+            shop.environments.make(shop.tool, tell, stop)
+    assert caught.value.code is Code.CANCELLED
+    assert shop.said[1].startswith("waiting for another process")
 
 
 @pytest.mark.parametrize("tool", SHIPPED, ids=lambda tool: tool.name)
