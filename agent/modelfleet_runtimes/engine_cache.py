@@ -120,7 +120,7 @@ class EngineCache:
         try:
             make(partial)
             files = sorted(path for path in partial.iterdir() if path.is_file())
-            entry = _Entry(key, {path.name: _digest(path) for path in files})
+            entry = _Entry(key, {path.name: file_digest(path) for path in files})
             (partial / _ENTRY).write_bytes(codec.pretty(entry))
             for path in (*files, partial / _ENTRY, partial):
                 _sync(path)
@@ -162,7 +162,7 @@ def _whole(place: Path, key: EngineKey) -> bool:
         ):
             return False
         return all(
-            is_file_name(name) and not (place / name).is_symlink() and _digest(place / name) == digest
+            is_file_name(name) and not (place / name).is_symlink() and file_digest(place / name) == digest
             for name, digest in entry.files.items()
         )
     except (OSError, ModelfleetError):
@@ -177,7 +177,8 @@ def _drop(path: Path) -> None:
             path.unlink()
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Lower-case hex sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -22,7 +22,7 @@ from modelfleet_core.release.engine_spec import ENGINE_SPEC_NAME, MAX_SPEC_BYTES
 from modelfleet_core.release.matching import version_key
 from modelfleet_core.wire import codec
 
-from .engine_cache import EngineCache, EngineKey, Make
+from .engine_cache import EngineCache, EngineKey, Make, file_digest
 from .port import NO_OPTIONS, Runtime, Session
 from .registry import installed_version, missing
 
@@ -120,7 +120,7 @@ class TensorRt:
         refuse_options(options, (), self.name)
         try:
             spec, spec_digest = read_spec(folder)
-            model_digest = _digest(path)
+            model_digest = file_digest(path)
             if (entry, model_digest) != (spec.model, spec.model_sha256):
                 raise ValueError(f"{ENGINE_SPEC_NAME} is of another model than {entry}")
         except (OSError, ValueError, ModelfleetError) as error:
@@ -238,11 +238,6 @@ def _maker(runtime: TensorRt) -> EngineMaker:
         return ProviderMaker(library_version(runtime.root))
     except (ImportError, OSError) as error:
         raise missing(runtime) from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 plugin = TensorRt()

@@ -22,6 +22,8 @@ FLOAT16: Final = 1
 CUSTOM: Final = 32
 DEQUANTIZE: Final = 6
 FULLY_CONNECTED: Final = 9
+NPU_OPERATOR: Final = "ethos-u"
+"""Name of the custom operator that Vela compiles others into."""
 
 # Far above what a device holds; a damaged count must not take the memory.
 _MAX_ITEMS: Final = 1_000_000

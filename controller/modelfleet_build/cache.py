@@ -64,7 +64,7 @@ class MeasurementKey:
 
     Attributes:
         target, reference: What was run, and what it was timed against.
-        parent_sha256: The float parent it was compared with.
+        parent_sha256, parent_version: The float parent it was compared with, and of its runtime.
         validation, golden: Digests of samples and truth.
         effort: Rounds, calls and seconds of the latency comparison, and the seed.
         machine: Processor and number of cores.
@@ -74,6 +74,7 @@ class MeasurementKey:
     target: Runnable
     reference: Runnable | None
     parent_sha256: str
+    parent_version: str
     validation: str
     golden: str
     task: Task

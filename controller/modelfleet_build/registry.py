@@ -28,9 +28,18 @@ class OptimizerPoint:
     value: str
 
     def load(self) -> Optimizer:
-        """The plug-in."""
+        """The plug-in.
+
+        Raises:
+            WorldError: MF-1430, its module cannot be imported or has no such attribute.
+        """
         module, _, attribute = self.value.partition(":")
-        optimizer: Optimizer = getattr(importlib.import_module(module), attribute)
+        try:
+            optimizer: Optimizer = getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # a foreign module raises whatever it likes while it is imported
+            raise _absent(
+                self.name, f"cannot be loaded: {type(error).__name__}: {str(error)[:200]}"
+            ) from error
         return optimizer
 
 
@@ -49,7 +58,12 @@ def for_class(device_class: DeviceClass, points: tuple[OptimizerPoint, ...]) -> 
     """
     wanted = device_class.optimizer or device_class.runtime
     for point in points:
-        optimizer = point.load()
+        try:
+            optimizer = point.load()
+        except WorldError:
+            if point.name == wanted:
+                raise
+            continue  # what is broken there is no matter of this class
         found = optimizer.name if device_class.optimizer else optimizer.runtime
         if found != wanted:
             continue
@@ -65,7 +79,10 @@ def isolated_tools() -> tuple[IsolatedTool, ...]:
     """Every isolated tool: those that are shipped and those of plug-ins, sorted by name."""
     tools = {tool.name: tool for tool in SHIPPED}
     for point in installed():
-        optimizer = point.load()
+        try:
+            optimizer = point.load()
+        except WorldError:
+            continue  # it is told where a class needs it
         if isinstance(optimizer, Isolated):
             tools.setdefault(optimizer.isolated.name, optimizer.isolated)
     return tuple(tools[name] for name in sorted(tools))

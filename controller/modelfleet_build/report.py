@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelfleet_build.child.jobs import Spread
 from modelfleet_build.delta_estimate.report import DeltaEstimate
+from modelfleet_build.foreign import read_bounded
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError
 from modelfleet_core.release.manifest import Measurements, Precision, Task
@@ -171,7 +172,9 @@ def read_report(folder: Path) -> BuildReport:
     """
     path = folder / REPORT_NAME
     try:
-        return codec.decode(path.read_bytes(), BuildReport, what=REPORT_NAME, limit=MAX_REPORT_BYTES)
+        return codec.decode(
+            read_bounded(path, MAX_REPORT_BYTES), BuildReport, what=REPORT_NAME, limit=MAX_REPORT_BYTES
+        )
     except (OSError, ModelfleetError) as error:
         raise CallerError(
             Code.BUILD_REPORT_UNREADABLE,

@@ -139,7 +139,7 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
         raise _refused(f"a search of {request.search} variants", f"0 to {MAX_SEARCH}")
     if not 0 <= request.jobs <= MAX_JOBS:
         raise _refused(f"{request.jobs} classes at once", f"0 to {MAX_JOBS}")
-    if request.limits.tuning_s < 0:
+    if not request.limits.tuning_s >= 0:
         raise _refused(f"{request.limits.tuning_s:g} s for accuracy control", "0 s or more")
     if not 0 <= request.nice <= 19:
         raise _refused(f"nice is {request.nice}", "0 to 19")

@@ -13,7 +13,7 @@ from modelfleet_build.arrays import AnswerWriter, read_answers
 from modelfleet_build.budget import BudgetRefusal, drop_points, judge, judge_conversion, judge_limits
 from modelfleet_build.cache import MeasurementKey, Runnable, file_digest, key_digest
 from modelfleet_build.child.jobs import Loadable, Measured, Sensitivities
-from modelfleet_build.parent import Judgement, Parent
+from modelfleet_build.parent import PARENT_RUNTIME, Judgement, Parent
 from modelfleet_build.port import Recipe
 from modelfleet_build.progress import Step
 from modelfleet_build.quality import Quality, error_share, relative_error, worst_class_drop
@@ -320,6 +320,7 @@ def measurement_key(
         target=target,
         reference=reference,
         parent_sha256=material.facts.model_sha256,
+        parent_version=runtimes.load(PARENT_RUNTIME).version() or "",
         validation=material.data_digests[0],
         golden=material.data_digests[1],
         task=request.task,

@@ -115,7 +115,13 @@ def cached(result: BuildResult) -> list[bool]:
     return [item.cached for report in result.report.classes for item in report.variants]
 
 
-def test_a_second_build_takes_its_variants_from_the_cache(bench: Bench, tmp_path: Path) -> None:
+def known(result: BuildResult) -> list[bool]:
+    return [item.measurement_known for report in result.report.classes for item in report.variants]
+
+
+def test_a_second_build_takes_its_variants_from_the_cache(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes: dict[str, Any] = {"cache": tmp_path / "cache", "classes": ("arm-litert",)}
     first = bench.build(**changes, output=tmp_path / "out" / "one")
     second = bench.build(**changes, output=tmp_path / "out" / "two")
@@ -129,6 +135,11 @@ def test_a_second_build_takes_its_variants_from_the_cache(bench: Bench, tmp_path
         strict=True,
     ):
         assert one.files == two.files
+    assert known(second) == [True]
+    # The parent's answers, which every variant is compared with, are of its runtime.
+    monkeypatch.setattr("modelfleet_runtimes.onnxruntime.installed_version", lambda package: "99.0")
+    newer = bench.build(**changes, output=tmp_path / "out" / "newer")
+    assert (cached(newer), known(newer)) == ([True], [False])
     for path in (tmp_path / "cache").rglob("model.tflite"):
         path.write_bytes(b"rotten")
     bench.events.clear()

@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from modelfleet_build import pipeline
+from modelfleet_build import registry as optimizers
 from modelfleet_build.pipeline import build
 from modelfleet_build.progress import silent
 from modelfleet_build.registry import OptimizerPoint
@@ -374,6 +375,21 @@ def test_a_class_whose_plug_in_is_missing_is_refused_and_the_others_go_on(bench:
     refused = result.report.classes[0]
     assert (refused.built, refused.code) == (False, Code.OPTIMIZER_MISSING.value)
     assert "fpga" in refused.why
+
+
+def test_a_plug_in_that_cannot_be_imported_refuses_only_the_class_that_wants_it(bench: Bench) -> None:
+    broken = OptimizerPoint("arm-broken", "tests.build.no_such_module:plugin")
+    known = next(item for item in SHIPPED if item.name == "arm-litert")
+    wants = replace(known, name="wants-it", optimizer="arm-broken")
+    result = bench.build(
+        (broken, *optimizers.installed()),
+        classes=("x86-onnxruntime", "wants-it"),
+        known_classes=(*bench.request.known_classes, wants),
+    )
+    built, refused = result.report.classes
+    assert built.built
+    assert (refused.built, refused.code) == (False, Code.OPTIMIZER_MISSING.value)
+    assert "cannot be loaded: ModuleNotFoundError" in refused.why
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_world(bench: Bench) -> None:

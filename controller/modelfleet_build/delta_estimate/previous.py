@@ -8,6 +8,7 @@ from modelfleet_build.assemble import VARIANTS
 from modelfleet_build.delta_estimate.estimate import estimate
 from modelfleet_build.delta_estimate.report import DeltaEstimate
 from modelfleet_build.delta_estimate.tensors import read_weights
+from modelfleet_build.foreign import read_bounded
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError
 from modelfleet_core.release.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Variant
@@ -22,7 +23,9 @@ def read_previous(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        return codec.decode(path.read_bytes(), Manifest, what=str(path), limit=MAX_MANIFEST_BYTES)
+        return codec.decode(
+            read_bounded(path, MAX_MANIFEST_BYTES), Manifest, what=str(path), limit=MAX_MANIFEST_BYTES
+        )
     except (OSError, ModelfleetError) as error:
         raise CallerError(
             Code.PREVIOUS_UNREADABLE,

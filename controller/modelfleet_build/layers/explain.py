@@ -15,6 +15,7 @@ from modelfleet_build.cache import file_digest
 from modelfleet_build.child import runner
 from modelfleet_build.child.jobs import ExplainJob, IntakeJob, Job, Loadable
 from modelfleet_build.datasets import BYTE_SCALE
+from modelfleet_build.foreign import read_bounded
 from modelfleet_build.layers.report import LayerReport
 from modelfleet_build.layers.tap import FloatArray, opaque
 from modelfleet_build.port import Tell
@@ -35,10 +36,10 @@ from modelfleet_core.release.manifest import (
 from modelfleet_core.wire import codec
 from modelfleet_runtimes import golden, registry
 from modelfleet_runtimes.npz import NpzError, read_npz
+from modelfleet_runtimes.tflite_file import NPU_OPERATOR, NotTflite, read_tflite
 
 _MAX_CONTRACT_BYTES = 1024 * 1024
 _MAX_INPUT_BYTES = 1024 * 1024 * 1024
-_ETHOS_U = b"ethos-u"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,9 @@ def explain(request: ExplainRequest, clock: Clock, tell: Tell) -> Explanation:
     """Compare a variant with the model that it was built from.
 
     Raises:
-        CallerError: MF-1452 no such variant; MF-1453 its model is not at hand or has changed; MF-1454 the
-            variant's inner values cannot be seen; MF-1410 or MF-1411 the inputs are unusable.
+        CallerError: MF-1450 a file of the folder cannot be read; MF-1452 no such variant; MF-1453 its model
+            is not at hand or has changed; MF-1454 the variant's inner values cannot be seen; MF-1410 or
+            MF-1411 the inputs are unusable.
         WorldError: A child process died or was killed.
     """
     manifest = _manifest(request.folder)
@@ -95,7 +97,10 @@ def explain(request: ExplainRequest, clock: Clock, tell: Tell) -> Explanation:
     model = _model(manifest, request)
     place = request.folder.absolute() / VARIANTS / variant.name
     contract = codec.decode(
-        (place / CONTRACT_NAME).read_bytes(), InputContract, what=CONTRACT_NAME, limit=_MAX_CONTRACT_BYTES
+        _read(place / CONTRACT_NAME, _MAX_CONTRACT_BYTES),
+        InputContract,
+        what=CONTRACT_NAME,
+        limit=_MAX_CONTRACT_BYTES,
     )
     entry = _readable(place, variant)
     inputs = _inputs(request, place, manifest.inputs[0].shape)
@@ -131,8 +136,13 @@ def _run(
 
 def _manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
+    data = _read(path, MAX_MANIFEST_BYTES)
+    return codec.decode(data, Manifest, what=str(path), limit=MAX_MANIFEST_BYTES)
+
+
+def _read(path: Path, limit: int) -> bytes:
     try:
-        return codec.decode(path.read_bytes(), Manifest, what=str(path), limit=MAX_MANIFEST_BYTES)
+        return read_bounded(path, limit)
     except OSError as error:
         raise CallerError(
             Code.BUILD_REPORT_UNREADABLE,
@@ -204,7 +214,11 @@ def _readable(place: Path, variant: Variant) -> str:
 
 
 def _compiled(path: Path) -> bool:
-    return _ETHOS_U in path.read_bytes()
+    try:
+        file = read_tflite(path.read_bytes())
+    except (OSError, NotTflite) as error:
+        raise opaque(path, str(error)) from error
+    return any(operator.custom == NPU_OPERATOR for operator in file.operators)
 
 
 def _inputs(request: ExplainRequest, place: Path, shape: tuple[int, ...]) -> FloatArray:

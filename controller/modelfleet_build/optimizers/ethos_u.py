@@ -28,14 +28,13 @@ from modelfleet_build.port import ConversionTask, Converted, Recipe, StandIn, Te
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.manifest import AcceleratorUse
-from modelfleet_runtimes.tflite_file import TfliteFile, read_tflite
+from modelfleet_runtimes.tflite_file import NPU_OPERATOR, TfliteFile, read_tflite
 
 ACCELERATORS = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
     *(f"ethos-u65-{macs}" for macs in (256, 512)),
     *(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048)),
 )
-_NPU_OPERATOR = "ethos-u"
 _MAX_FALLBACKS = 32
 _WHY = (
     "the int8 file that was given to Vela, in LiteRT: the accelerator runs the same quantized network and "
@@ -160,7 +159,7 @@ def _check_binding(file: TfliteFile, given: tflite.TfliteVariant, facts: ModelFa
 def _use(
     given: TfliteFile, compiled: TfliteFile, estimate: VelaSummary, told_reasons: Mapping[str, str]
 ) -> AcceleratorUse:
-    left = [operator for operator in compiled.operators if operator.custom != _NPU_OPERATOR]
+    left = [operator for operator in compiled.operators if operator.custom != NPU_OPERATOR]
     fallbacks = []
     for operator in left:
         name = compiled.tensors[operator.outputs[0]].name

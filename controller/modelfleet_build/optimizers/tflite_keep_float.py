@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from modelfleet_build.optimizers.keep_float import kept_nodes
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_runtimes import tflite_file
@@ -34,20 +35,17 @@ def kept_tensors(model: Path, names: tuple[str, ...], file: TfliteFile) -> tuple
         return ()
     import onnx
 
+    source = onnx.load(str(model), load_external_data=False)
     readers: dict[str, list[tuple[str, ...]]] = {}
-    nodes: set[str] = set()
-    for node in onnx.load(str(model), load_external_data=False).graph.node:
-        nodes.add(node.output[0])
+    for node in source.graph.node:
         for value in node.input:
             readers.setdefault(value, []).append(tuple(node.output))
     present = file.producers()
     kept: set[str] = set()
-    for name in names:
-        if name not in nodes:
-            raise _unknown(name, "the model has no node with that first output")
-        found = _absorbed(name, present, readers)
+    for node in kept_nodes(source, names):
+        found = _absorbed(node.output, present, readers)
         if not found:
-            raise _unknown(name, "the converter computed its node away")
+            raise _computed_away(node.output)
         kept |= found
     return tuple(sorted(kept))
 
@@ -102,10 +100,10 @@ def _is_float(file: TfliteFile, operator: FileOperator) -> bool:
     )
 
 
-def _unknown(name: str, why: str) -> CallerError:
+def _computed_away(name: str) -> CallerError:
     return CallerError(
         Code.KEEP_FLOAT_UNKNOWN,
-        f"{name!r} cannot stay in float: {why}",
-        expected="names of nodes' first outputs in the ONNX model",
-        todo="correct `keep_float`; `fleetctl build` lists the names in its report",
+        f"{name!r} cannot stay in float: the converter computed its node away",
+        expected="operators that are left in the variant",
+        todo="take it out of the list of operators that stay in float",
     )

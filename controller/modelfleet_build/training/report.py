@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from modelfleet_build.training.evidence import Difference, Interval, Verdict
 
 REPORT_NAME = "report.json"
+MAX_REPORT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from modelfleet_build.child import runner
 from modelfleet_build.child.jobs import IsolatedJob, Job, Loadable
 from modelfleet_build.datasets import Dataset, read_dataset
 from modelfleet_build.facts import ModelFacts, float_contract, onnx_batch
+from modelfleet_build.foreign import read_bounded
 from modelfleet_build.isolated.environments import Environments
 from modelfleet_build.isolated.tools import TORCH
 from modelfleet_build.progress import Meter, ProgressSink, Step
@@ -27,7 +28,7 @@ from modelfleet_build.request import Limits
 from modelfleet_build.roles import Role
 from modelfleet_build.training import evidence
 from modelfleet_build.training.evidence import Difference, Flags, Verdict
-from modelfleet_build.training.report import REPORT_NAME, ModelReport, PruneReport
+from modelfleet_build.training.report import MAX_REPORT_BYTES, REPORT_NAME, ModelReport, PruneReport
 from modelfleet_build.training.request import PruneRequest, check_request
 from modelfleet_build.truth import rules_of
 from modelfleet_build.variants import Answers, Material
@@ -283,7 +284,12 @@ def read_report(folder: Path) -> PruneReport:
         CallerError: MF-1450.
     """
     try:
-        return codec.decode((folder / REPORT_NAME).read_bytes(), PruneReport, what=REPORT_NAME)
+        return codec.decode(
+            read_bounded(folder / REPORT_NAME, MAX_REPORT_BYTES),
+            PruneReport,
+            what=REPORT_NAME,
+            limit=MAX_REPORT_BYTES,
+        )
     except (OSError, ModelfleetError) as error:
         raise CallerError(
             Code.BUILD_REPORT_UNREADABLE,

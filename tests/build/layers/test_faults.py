@@ -6,8 +6,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from modelfleet_build.layers.compare import Compared, compare_layers
 from modelfleet_build.layers.explain import ExplainRequest, explain
@@ -141,10 +143,25 @@ def test_a_file_that_was_compiled_for_an_accelerator_is_refused(
     release = tmp_path / "release"
     shutil.copytree(full_build.folder, release)
     entry = release / "variants" / "arm-litert.int8" / "model.tflite"
-    entry.write_bytes(entry.read_bytes() + b"ethos-u")
+    model = schema.ModelT.InitFromPackedBuf(bytearray(entry.read_bytes()), 0)
+    code = model.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = "ethos-u"
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    entry.write_bytes(bytes(builder.Output()))
     with pytest.raises(CallerError, match="compiled for the accelerator") as caught:
         explain(ExplainRequest(release, "arm-litert.int8"), SystemClock(), lambda text: None)
     assert caught.value.code is Code.LAYERS_OPAQUE
+
+
+def test_a_folder_that_lacks_a_file_is_refused(full_build: FullBuild, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(full_build.folder, release)
+    (release / "variants" / "arm-litert.int8" / "contract.json").unlink()
+    with pytest.raises(CallerError, match=r"contract.json cannot be read") as caught:
+        explain(ExplainRequest(release, "arm-litert.int8"), SystemClock(), lambda text: None)
+    assert caught.value.code is Code.BUILD_REPORT_UNREADABLE
 
 
 def test_a_model_that_changed_since_is_refused(full_build: FullBuild, tmp_path: Path) -> None:
