@@ -151,7 +151,9 @@ def test_garbage_is_refused_where_the_library_is_missing_too(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("lack", [{"inputs": [0]}, {"inputs": [0, -1]}, {"outputs": []}])
 def test_a_fully_connected_operator_without_weights_or_output_is_damage(lack: dict[str, list[int]]) -> None:
-    model = schema.ModelT.InitFromPackedBuf(bytearray(minimal(schema.BuiltinOperator.FULLY_CONNECTED, 1)), 0)
+    model: Any = schema.ModelT.InitFromPackedBuf(
+        bytearray(minimal(schema.BuiltinOperator.FULLY_CONNECTED, 1)), 0
+    )
     operator = model.subgraphs[0].operators[0]
     operator.inputs, operator.outputs = lack.get("inputs", [0, 1]), lack.get("outputs", [1])
     builder = flatbuffers.Builder(1024)

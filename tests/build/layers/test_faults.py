@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -143,7 +144,7 @@ def test_a_file_that_was_compiled_for_an_accelerator_is_refused(
     release = tmp_path / "release"
     shutil.copytree(full_build.folder, release)
     entry = release / "variants" / "arm-litert.int8" / "model.tflite"
-    model = schema.ModelT.InitFromPackedBuf(bytearray(entry.read_bytes()), 0)
+    model: Any = schema.ModelT.InitFromPackedBuf(bytearray(entry.read_bytes()), 0)
     code = model.operatorCodes[0]
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     code.customCode = "ethos-u"
