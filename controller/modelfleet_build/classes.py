@@ -156,6 +156,9 @@ class ClassBuilder:
 
         def attempted(recipe: Recipe) -> Trial:
             trial = attempts.judge(recipe)
+            trial.golden = None
+            if trial.made is not None:
+                self.workshop.discard(trial.made)
             value = cost(trial, self.objective)
             told = "no answer" if value is None else f"{self.objective.value} {value:.4g}"
             meter.going_on(Step.TUNE, name, f"{recipe.name}: {told}")

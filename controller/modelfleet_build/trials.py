@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +155,7 @@ class Bench:
                 self.workshop.cache.store(key, trial.assessment, kept)
         outputs, count = self.material.facts.outputs, self.material.counts[1]
         trial.golden = read_answers(kept, "golden", outputs, count)
+        shutil.rmtree(kept)  # what is mapped stays readable
         trial.measure_s = self.workshop.clock.monotonic() - begun
         trial.measurements = self._measurements(made, trial.assessment)
         trial.refusal = self._judged(trial)
@@ -276,7 +278,10 @@ class TuningAttempts:
             if self.expected is None:
                 self.expected = self.bench.answer_tuning("parent", self.bench.parent.loadable)
             made = self.bench.make(self.name, recipe)
-            return self.bench.tuning_error(self.name, made, self.expected)
+            try:
+                return self.bench.tuning_error(self.name, made, self.expected)
+            finally:
+                self.bench.workshop.discard(made)
         except ModelfleetError as error:
             self.bench.workshop.meter.going_on(Step.TUNE, self.name, error.happened)
             return None

@@ -189,6 +189,11 @@ class Workshop:
             cached=found.value is not None,
         )
 
+    def discard(self, made: Made) -> None:
+        """Remove the files of a variant that was only tried; a build may try hundreds."""
+        for folder in {made.loadable.folder, made.measurable.folder}:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def measure(
         self,
         name: str,

@@ -12,11 +12,14 @@ from modelfleet_build.budget import BudgetRefusal
 from modelfleet_build.child.jobs import Sensitivities, Sensitivity
 from modelfleet_build.classes import ClassBuilder
 from modelfleet_build.optimizers.onnxruntime import plugin
+from modelfleet_build.pipeline import build
 from modelfleet_build.port import Recipe
+from modelfleet_build.progress import Happening, ProgressEvent, Step
 from modelfleet_build.registry import recipe_of
 from modelfleet_build.request import Objective
 from modelfleet_build.search import cost, search, space
 from modelfleet_build.trials import Trial
+from modelfleet_core.clock import SystemClock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError, WorldError
 from modelfleet_core.release.manifest import FLOATS, AcceleratorUse, Measurements, Precision
@@ -137,8 +140,17 @@ def test_what_a_search_found_and_cannot_be_kept_fails_no_build(
             raise IntegrityError(Code.VARIANT_NOT_FINITE, "no finite answer", expected="one", todo="none")
         return accepted(self, trial)
 
+    tried: list[list[str]] = []
+
+    def watch(event: ProgressEvent) -> None:
+        bench.events.append(event)
+        if event.step is Step.TUNE and event.happening is Happening.DONE:
+            (space,) = (bench.folder / "out").iterdir()
+            tried.append([path.name for path in space.iterdir() if ".searched" in path.name])
+
     monkeypatch.setattr(ClassBuilder, "_accepted", unable)
-    result = bench.build(search=1)
+    result = build(replace(bench.request, search=1), watch, SystemClock())
+    assert [[name for name in names if name.startswith(("files-", "golden-"))] for names in tried] == [[]]
     assert result.manifest is not None
     assert [item.name for item in result.manifest.variants] == ["x86-onnxruntime.fp32"]
     assert "not kept: no finite answer" in [event.detail for event in bench.events]
