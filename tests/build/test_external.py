@@ -228,7 +228,7 @@ def test_the_command_sees_nothing_of_the_caller(
 ) -> None:
     monkeypatch.setenv("MODELFLEET_TOKEN", "secret")
     converted = workbench.convert(GOOD + "answer['notes'] = sorted(os.environ); done()")
-    assert "MODELFLEET_TOKEN" not in converted.notes
+    assert not {"MODELFLEET_TOKEN", "PYTHONPATH"} & set(converted.notes), "nor of ours"
 
 
 def test_the_job_is_the_documented_one(workbench: Workbench) -> None:

@@ -92,6 +92,13 @@ def test_entropy_keeps_an_even_distribution_and_cuts_a_tail() -> None:
     assert entropy_threshold(tail, 1.0) < 0.2
 
 
+def test_entropy_does_not_let_zeros_drown_the_rest() -> None:
+    """After ReLU most values are zero; what is left is spread evenly and must not be clipped away."""
+    counts = np.full(BINS, 10, np.int64)
+    counts[0] = 100_000_000
+    assert entropy_threshold(counts, 1.0) > 0.9
+
+
 def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:
     path = doubled(tmp_path)
 

@@ -9,12 +9,17 @@ import onnx
 import pytest
 
 from modelfleet_build.optimizers.tensorrt import WEIGHTED, plugin
+from modelfleet_build.pipeline import build
+from modelfleet_build.request import BuildRequest
+from modelfleet_core.clock import SystemClock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.release.engine_spec import ENGINE_SPEC_NAME, EngineSpec, ShapeProfile
 from modelfleet_core.release.manifest import Precision
+from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_runtimes.tensorrt import read_spec
 
+from .conftest import DIGITS, QUICK
 from .conversions import SOURCES, Made, convert, digests_in_a_fresh_process, digits, every_recipe, images
 from .graphs import model, node, weights
 from .test_onnxruntime_forms import Graph
@@ -119,6 +124,35 @@ def test_it_answers_like_its_parent(tmp_path: Path) -> None:
     exact = convert(plugin, "fp32", tmp_path / "fp32").answers(plugin, digits()[:64])["logits"]
     answers = convert(plugin, "int8", tmp_path / "int8").answers(plugin, digits()[:64])["logits"]
     assert (answers.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.96
+
+
+def test_a_build_ships_the_spec_and_says_what_was_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "digits-1.1"
+    request = BuildRequest(
+        model=DIGITS / "digits-1.1.onnx",
+        name="digits",
+        version="1.1",
+        classes=("jetson-tensorrt",),
+        validation=DIGITS / "validation.npz",
+        calibration=DIGITS / "calibration.npz",
+        golden=DIGITS / "golden.npz",
+        output=folder,
+        known_classes=SHIPPED,
+        limits=QUICK,
+    )
+    manifest = build(request, lambda event: None, SystemClock()).manifest
+    assert manifest is not None
+    variants = manifest.variants
+    assert sorted(item.recipe for item in variants) == ["fp16", "int8"]
+    for item in variants:
+        assert {ENGINE_SPEC_NAME, "model.onnx"} <= {file.path for file in item.files}
+        assert item.runtime.name == "tensorrt"
+        assert item.measurements.measured_with == "onnxruntime"
+        assert (item.measurements.latency_us, item.measurements.rss_bytes) == (None, None)
+        assert item.measurements.drop_points <= 1
+        spec, _ = read_spec(folder / "variants" / item.name)
+        model = next(file for file in item.files if file.path == spec.model)
+        assert spec.model_sha256 == model.sha256, "one signed file names the digest of the other"
 
 
 @pytest.mark.slow

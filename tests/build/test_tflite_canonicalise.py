@@ -137,6 +137,8 @@ def test_a_bias_is_added_inside_the_product() -> None:
     nodes = [node("MatMul", ["x", "w"], "m"), node("Add", ["b", "m"], "a"), node("Relu", ["a"])]
     used = made_of(nodes, {"w": weights(5, 4), "b": weights(4)}, (1, 3, 5))
     assert used == {"FULLY_CONNECTED": 1}
+    column = made_of(nodes, {"w": weights(5, 1), "b": weights(1)}, (1, 3, 5))
+    assert column == {"FULLY_CONNECTED": 1, "ADD": 1}
 
 
 def test_shapes_that_a_model_computes_are_constants() -> None:

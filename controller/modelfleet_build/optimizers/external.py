@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelfleet_build.child import runner
-from modelfleet_build.isolated.call import last
+from modelfleet_build.isolated.call import environment, last
 from modelfleet_build.optimizers.external_contract import ExternalJob, read_result
 from modelfleet_build.port import ConversionTask, Converted, Recipe, Tell
 from modelfleet_core.error_codes import Code
@@ -81,7 +80,7 @@ class ExternalBuilder:
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     cwd=folder,
-                    env=runner.environment(Path(folder)),
+                    env=environment(Path(folder)),
                     timeout=_VERSION_S,
                     check=False,
                 )
@@ -136,7 +135,7 @@ class ExternalBuilder:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     cwd=scratch,
-                    env=runner.environment(scratch),
+                    env=environment(scratch),
                 )
         except OSError as error:
             raise self._failed(f"cannot be started: {error}") from error

@@ -74,7 +74,7 @@ def mcnemar(won: int, lost: int) -> float:
     if pairs == 0:
         return 1.0
     tail = sum(math.comb(pairs, count) for count in range(min(won, lost) + 1))
-    return min(1.0, float(2 * tail / 2**pairs))
+    return min(1.0, 2 * tail / (1 << pairs))
 
 
 def compare(old: Flags, new: Flags) -> Difference:
