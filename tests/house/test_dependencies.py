@@ -70,7 +70,7 @@ PARTS = {
         "tflm",
         "executorch",
     ],
-    "modelfleet_build": ["build"],
+    "modelfleet_build": ["build", "search"],
     "modelfleet_controller": ["controller", "postgres", "s3", "operator"],
     "fleetctl": ["cli"],
 }
