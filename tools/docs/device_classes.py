@@ -9,10 +9,10 @@ from modelfleet_core.release.shipped_classes import SHIPPED
 
 INTRO = """# Device classes
 
-Every installation knows these. A class of your own starts from one of them: save it under another name, change
-what differs, and give it to `fleetctl build --class-file` and `fleetctl class apply -f`. What each field means:
-[DeviceClass](rollout.md#deviceclass). A device belongs to the class with the highest priority whose needs its
-facts meet.
+Every installation knows these. A class of your own starts from one of them: save it under another name,
+change what differs, and give it to `fleetctl build --class-file` and `fleetctl class apply -f`. What each
+field means: [DeviceClass](rollout.md#deviceclass). A device belongs to the class with the highest priority
+whose needs its facts meet.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from modelfleet_build.assemble import VARIANTS
 from modelfleet_build.delta_estimate.estimate import estimate
 from modelfleet_build.delta_estimate.report import DeltaEstimate
 from modelfleet_build.delta_estimate.tensors import read_weights
@@ -11,8 +12,6 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError
 from modelfleet_core.release.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Variant
 from modelfleet_core.wire import codec
-
-_VARIANTS = "variants"
 
 
 def read_previous(folder: Path) -> Manifest:
@@ -48,8 +47,8 @@ def estimates(previous: Path, folder: Path, variants: tuple[Variant, ...]) -> tu
         if old is None or old.recipe != variant.recipe:
             continue
         try:
-            one = read_weights(previous / _VARIANTS / old.name, old.entry)
-            other = read_weights(folder / _VARIANTS / variant.name, variant.entry)
+            one = read_weights(previous / VARIANTS / old.name, old.entry)
+            other = read_weights(folder / VARIANTS / variant.name, variant.entry)
         except (OSError, ValueError):
             continue  # what cannot be read is no reason to fail a build that is done
         if one is not None and other is not None:

@@ -60,10 +60,24 @@ class Weights:
 
 
 def read_weights(folder: Path, entry: str) -> Weights | None:
-    """Read a variant's constants; None for a format that keeps them to itself (engines, accelerators)."""
+    """Read a variant's constants; None for a format that keeps them to itself (engines, accelerators).
+
+    Raises:
+        OSError: A file is not there.
+        ValueError: A file is damaged, or larger than `MAX_FILE_BYTES`.
+    """
     path = folder / entry
     reader = _READERS.get(path.suffix)
-    return reader(path) if reader is not None else None
+    if reader is None:
+        return None
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path.name} has more than {MAX_FILE_BYTES} bytes")
+    try:
+        return reader(path)
+    except OSError:
+        raise
+    except Exception as error:  # protobuf, flatbuffers and expat raise many unrelated classes on damage
+        raise ValueError(f"{path.name} is damaged: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def _onnx(path: Path) -> Weights:

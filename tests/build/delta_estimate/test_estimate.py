@@ -181,8 +181,24 @@ def test_variants_of_another_recipe_or_class_are_not_compared(full_build: FullBu
     manifest = read_previous(full_build.folder)
     other = tuple(replace(v, recipe="another") for v in manifest.variants)
     assert estimates(full_build.folder, full_build.folder, other) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("x86-openvino.int8", "model.xml", b"<!DOCTYPE a><net/>"),
+        ("x86-openvino.int8", "model.xml", b"<net><layers>"),
+        ("x86-onnxruntime.int8", "model.onnx", b"\x08\xff no model"),
+        ("arm-litert.int8", "model.tflite", b"\xff\xff\xff\x7fTFL3" + 64 * b"\x7f"),
+    ],
+    ids=["entities", "xml", "protobuf", "flatbuffer"],
+)
+def test_what_cannot_be_read_of_the_previous_release_is_left_out(
+    full_build: FullBuild, tmp_path: Path, name: str, file: str, content: bytes
+) -> None:
+    manifest = read_previous(full_build.folder)
     damaged = tmp_path / "damaged"
     shutil.copytree(full_build.folder, damaged)
-    (damaged / "variants" / "x86-openvino.int8" / "model.xml").write_text("<!DOCTYPE a><net/>")
+    (damaged / "variants" / name / file).write_bytes(content)
     names = {item.variant for item in estimates(damaged, full_build.folder, manifest.variants)}
-    assert names == {v.name for v in manifest.variants} - {"x86-openvino.int8"}
+    assert names == {v.name for v in manifest.variants} - {name}
