@@ -13,6 +13,16 @@ settings.register_profile("thorough", parent=settings.get_profile("house"), max_
 settings.load_profile("house")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--isolated DIR`: also run what needs real isolated environments, made or found in DIR."""
+    parser.addoption(
+        "--isolated",
+        metavar="DIR",
+        default=None,
+        help="make isolated environments here (4 GB) and test in them",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `server` may connect to loopback; pytest-socket refuses all others every connection."""
     for item in items:

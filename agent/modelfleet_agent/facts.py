@@ -17,6 +17,16 @@ _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 _GRANULE: Final = 64 * 1024 * 1024
+# Device nodes of NVIDIA's drivers: of PCIe cards, and of the GPU of a Jetson. What the root file system of a
+# Jetson holds beside (/etc/nv_tegra_release) is there in a container that sees no GPU too: it proves nothing.
+_CUDA_NODES: Final = (
+    "dev/nvidia0",
+    "dev/nvhost-gpu",
+    "dev/nvhost-ctrl-gpu",
+    "dev/nvhost-ctrl",
+    "dev/nvgpu/igpu0",
+)
+_CUDA_CARDS: Final = "proc/driver/nvidia/gpus"
 
 
 def measure(settings: Settings, runtimes: Mapping[str, str], agent_version: str) -> DeviceFacts:
@@ -38,12 +48,27 @@ def measure(settings: Settings, runtimes: Mapping[str, str], agent_version: str)
         memory_bytes=_memory(),
         free_disk_bytes=free_disk(settings.state_dir),
         cpus=len(os.sched_getaffinity(0)),
+        accelerators=accelerators(),
         os=os.uname().sysname.lower(),
         agent_version=agent_version,
         overridden=settings.overrides.names(),
     )
     configured = {name: getattr(settings.overrides, name) for name in settings.overrides.names()}
     return replace(measured, **configured)
+
+
+def accelerators(root: Path = Path("/")) -> tuple[str, ...]:
+    """Names of the accelerators that this machine's drivers show, sorted; nothing is loaded or opened.
+
+    An Ethos-U is never among them: `/dev/ethosu0` does not tell its configuration, which a class needs. It is
+    configured (`facts.override.accelerators`).
+
+    Args:
+        root: `/`, or a folder that stands for it.
+    """
+    cards = root / _CUDA_CARDS
+    cuda = any((root / node).exists() for node in _CUDA_NODES) or (cards.is_dir() and any(cards.iterdir()))
+    return ("cuda",) if cuda else ()
 
 
 def same(one: DeviceFacts, other: DeviceFacts) -> bool:

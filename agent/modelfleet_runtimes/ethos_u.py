@@ -9,18 +9,24 @@ tried on hardware.
 
 from __future__ import annotations
 
+import ctypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import WorldError
+from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import InputContract
 
 from .port import NO_OPTIONS, Session
 from .registry import installed_version, missing
 
 DELEGATE = "libethosu_delegate.so"
+_LIBRARY = re.compile(r"\.so(\.\d+)*$")
+_FOLDERS = ("/lib/", "/usr/lib/", "/usr/local/lib/", "/opt/")
+# What LiteRT calls in an external delegate (tensorflow/lite/delegates/external/external_delegate.h).
+_ENTRY_POINT = "tflite_plugin_create_delegate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +69,12 @@ class EthosU:
             from ai_edge_litert.interpreter import Interpreter, load_delegate
         except ImportError as error:
             raise missing(self) from error
-        library = options.get("delegate", DELEGATE)
+        library = delegate_library(options)
         try:
+            # First by hand: LiteRT's own object for a library that is none fails once more when it is freed.
+            getattr(ctypes.CDLL(library), _ENTRY_POINT)
             delegate = load_delegate(library)
-        except (
-            Exception
-        ) as error:  # OSError, ValueError or AttributeError, as the library is absent or another
+        except Exception as error:  # OSError, AttributeError or ValueError: absent, another one, no device
             raise WorldError(
                 Code.DELEGATE_MISSING,
                 f"{self.name} cannot load the delegate {library}: {' '.join(str(error).split())[:200]}",
@@ -84,6 +90,25 @@ class EthosU:
         except Exception as error:  # the library raises ValueError and RuntimeError
             raise load_failed(path, self.name, error) from error
         return BoundSession(engine, contract, f"{self.name} with {entry}")
+
+
+def delegate_library(options: Mapping[str, str]) -> str:
+    """What the dynamic linker is asked for.
+
+    Raises:
+        CallerError: MF-4050, the option names no library of the system image. A release may choose among
+            what the board's maker installed; it must not bring native code of its own.
+    """
+    library = options.get("delegate", DELEGATE)
+    plain = "/" not in library
+    if ".." in library or not _LIBRARY.search(library) or not (plain or library.startswith(_FOLDERS)):
+        raise CallerError(
+            Code.RUNTIME_OPTION,
+            f"the variant wants the delegate {library!r}",
+            expected=f"a library's file name, or its path below {', '.join(_FOLDERS)}",
+            todo="correct the option `delegate` of the device class and rebuild the release",
+        )
+    return library
 
 
 plugin = EthosU()

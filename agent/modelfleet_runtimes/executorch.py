@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import WorldError
 from modelfleet_core.release.contract import InputContract
 
 from . import executorch_worker as worker
@@ -46,6 +48,17 @@ class ExecuTorch:
         """See `port.Movable.elsewhere`."""
         return replace(self, python=python)
 
+    def _lacks(self, error: ImportError) -> WorldError:
+        if self.version() is None:
+            return missing(self)
+        # executorch does not declare torch, and cannot be imported without.
+        return WorldError(
+            Code.RUNTIME_MISSING,
+            f"the runtime {self.name!r} cannot be imported: {error}",
+            expected="executorch, and torch beside it",
+            todo="pip install torch",
+        )
+
     def open(
         self,
         folder: Path,
@@ -71,7 +84,7 @@ class ExecuTorch:
             else:
                 engine = _Here(worker.Program(str(path), threads))
         except ImportError as error:
-            raise missing(self) from error
+            raise self._lacks(error) from error
         except Exception as error:  # the library raises RuntimeError and its own classes
             raise load_failed(path, self.name, error) from error
         return BoundSession(engine, contract, f"{self.name} with {entry}")

@@ -59,10 +59,10 @@ class OnnxRuntime:
             )
         except Exception as error:  # the library raises many unrelated classes
             raise load_failed(path, self.name, error) from error
-        return BoundSession(_Engine(session, contract), contract, f"{self.name} with {entry}")
+        return BoundSession(SessionEngine(session, contract), contract, f"{self.name} with {entry}")
 
 
-class _Engine:
+class SessionEngine:
     """An `InferenceSession` behind the `Engine` port."""
 
     def __init__(self, session: Any, contract: InputContract) -> None:

@@ -115,3 +115,12 @@ class Movable(Protocol):
     def elsewhere(self, python: Path) -> Runtime:
         """The same plug-in for a library that only the interpreter `python` has."""
         ...
+
+
+@runtime_checkable
+class KeepsEngines(Protocol):
+    """A runtime that derives an engine from a variant on the device, and can keep it."""
+
+    def with_engines(self, folder: Path) -> Runtime:
+        """The same runtime, keeping engines in that folder, which belongs to it alone."""
+        ...

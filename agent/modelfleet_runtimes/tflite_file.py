@@ -20,6 +20,7 @@ INT32: Final = 2
 INT8: Final = 9
 FLOAT16: Final = 1
 CUSTOM: Final = 32
+DEQUANTIZE: Final = 6
 FULLY_CONNECTED: Final = 9
 
 # Far above what a device holds; a damaged count must not take the memory.

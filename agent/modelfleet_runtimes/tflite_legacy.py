@@ -70,7 +70,7 @@ class TfliteLegacy:
                 todo="build the class with the optimizer tflite-legacy; LiteRT runs this file correctly",
             )
         try:
-            from tflite_runtime.interpreter import Interpreter
+            from tflite_runtime.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise missing(self) from error
         try:

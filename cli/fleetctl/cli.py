@@ -40,6 +40,7 @@ ENTRIES: Final[dict[str, Entry]] = {
 }
 BESIDE_BUILD: Final[dict[str, Entry]] = {
     "build report": Entry("fleetctl.build.command", "report", "Read a build report."),
+    "build prune": Entry("fleetctl.build.prune", "prune", "Make a model smaller with a training hook."),
     "build env": Entry("fleetctl.build.env", "app", "Isolated environments of tools."),
     "build list": Entry("fleetctl.build.builds", "list_", "List builds of a controller."),
     "build show": Entry("fleetctl.build.builds", "show", "Show a build of a controller."),
@@ -55,7 +56,7 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of a newcomer's way through them."""
-        return list(ENTRIES)
+        return [*ENTRIES, *BESIDE_BUILD]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, imported now."""

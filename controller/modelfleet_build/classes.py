@@ -68,7 +68,7 @@ class ClassBuilder:
             point = registry.for_class(self.device_class, points)
             optimizer = point.load()
             recipes = registry.recipes_for(self.device_class, optimizer, self.request.precisions)
-            self.workshop.prepare(optimizer, self.device_class.name)
+            self.workshop.prepare(optimizer, self.device_class.name, self.material)
         except ModelfleetError as error:
             return self._impossible(error)
         accepted: list[_Accepted] = []

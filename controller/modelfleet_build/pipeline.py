@@ -30,6 +30,7 @@ from modelfleet_build.datasets import (
     set_digest,
 )
 from modelfleet_build.decoding import choose_decoder
+from modelfleet_build.delta_estimate.previous import delta_warnings, estimates, read_previous
 from modelfleet_build.facts import ModelFacts, float_contract, onnx_batch
 from modelfleet_build.isolated.environments import Environments
 from modelfleet_build.machine import shares, usable_cores
@@ -130,6 +131,8 @@ def build(
     """
     begun, now = clock.monotonic(), clock.now()
     classes = check_request(request)
+    if request.previous is not None:
+        read_previous(request.previous)  # refused at the door, not after the work
     meter = Meter(progress)
     points = registry.installed() if optimizers is None else optimizers
     variants = sum(registry.count(item, points, request.precisions) for item in classes)
@@ -151,12 +154,22 @@ def build(
         release = write_manifest(space, manifest) if manifest.variants else None
         seconds = clock.monotonic() - begun
         report = _report(request, data, parent, results, now, release, seconds)
+        report = _with_deltas(report, request, space, manifest)
         if release is None:
             meter.finished(Step.WRITE, request.output.name, "nothing to write: no class could be built")
             return BuildResult(report, None, None, None)
         publish(space, report, request.output)
     meter.finished(Step.WRITE, request.output.name, f"release {release[:16]} is complete")
     return BuildResult(report, manifest, release, request.output)
+
+
+def _with_deltas(
+    report: BuildReport, request: BuildRequest, space: Workspace, manifest: Manifest
+) -> BuildReport:
+    if request.previous is None or report.release is None:
+        return report
+    deltas = estimates(request.previous, space.release, manifest.variants)
+    return replace(report, deltas=deltas, warnings=(*report.warnings, *delta_warnings(deltas)))
 
 
 def _intake(request: BuildRequest, workshop: Workshop, target: Path) -> ModelFacts:

@@ -180,6 +180,14 @@ class Isolated(Protocol):
         """What has to be installed."""
         ...
 
+    def check(self, companion: Path | None) -> None:
+        """Refuse what cannot be made anyway, before minutes are spent on the environment.
+
+        Raises:
+            CallerError: MF-1472, `ConversionTask.companion` is needed, and there is none.
+        """
+        ...
+
 
 @runtime_checkable
 class Versioned(Protocol):

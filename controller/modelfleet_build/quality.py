@@ -25,6 +25,7 @@ twenty is already worth five points."""
 _RELATIVE_BOUNDS = {Precision.FP32: 1e-3, Precision.FP16: 1e-2, Precision.INT8: 0.1}
 _LEAST_BOUND = 1e-6
 _LEAST_RMS = 1e-12
+_JUDGED_SHARE = 0.99
 _ROWS_AT_ONCE = 64
 
 
@@ -101,7 +102,9 @@ def scored(answers: Outputs, truth: Truth, comparator: Comparator) -> Quality:
 def error_share(answers: Outputs, parent: Outputs) -> float:
     """Largest absolute difference of the answers, as a share of the parent's largest value of that output.
 
-    Over the samples that both answer with finite numbers; 0 without any.
+    Over the samples that both answer with finite numbers, without the hundredth of them that differ most: at
+    single inputs a model may be so ill-conditioned that rounding alone shows (a root near zero, say), while a
+    wrong conversion shows at all of them. Below 100 samples none is left out; 0 without any.
     """
     both = finite_rows(answers) & finite_rows(parent)
     chosen = np.flatnonzero(both)
@@ -109,13 +112,15 @@ def error_share(answers: Outputs, parent: Outputs) -> float:
         return 0.0
     shares: list[float] = []
     for name, theirs in parent.items():
-        largest, difference = _LEAST_BOUND, 0.0
+        largest = _LEAST_BOUND
+        differences = np.zeros(len(chosen), np.float64)
         for begin in range(0, len(chosen), _ROWS_AT_ONCE):
             part = chosen[begin : begin + _ROWS_AT_ONCE]
             ours_part, theirs_part = (item[part].astype(np.float64) for item in (answers[name], theirs))
             largest = max(largest, float(np.abs(theirs_part).max()))
-            difference = max(difference, float(np.abs(ours_part - theirs_part).max()))
-        shares.append(difference / largest)
+            worst = np.abs(ours_part - theirs_part).reshape(len(part), -1).max(axis=1)
+            differences[begin : begin + len(part)] = worst
+        shares.append(float(np.quantile(differences, _JUDGED_SHARE, method="higher")) / largest)
     return max(shares)
 
 

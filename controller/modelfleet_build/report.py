@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from modelfleet_build.child.jobs import Spread
+from modelfleet_build.delta_estimate.report import DeltaEstimate
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, ModelfleetError
 from modelfleet_core.release.manifest import Measurements, Precision, Task
@@ -141,6 +142,7 @@ class BuildReport:
         seconds: Wall-clock time of the build.
         warnings: Plain sentences that a person should read.
         model: Path of the model on the machine that built, for `fleetctl build explain`.
+        deltas: What deltas from the release named by `--previous` would cost.
     """
 
     name: str
@@ -158,6 +160,7 @@ class BuildReport:
     warnings: tuple[str, ...] = ()
     schema: int = 1
     model: str = ""
+    deltas: tuple[DeltaEstimate, ...] = ()
 
 
 def read_report(folder: Path) -> BuildReport:

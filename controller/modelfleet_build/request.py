@@ -82,6 +82,7 @@ class BuildRequest:
             latency where it says nothing.
         precisions: Instead of the recipes of the classes, see `registry.recipes_for`.
         companion: The model in another form for the converters that need it (`.pt2` for ExecuTorch).
+        previous: Folder of an earlier release; what deltas from it would cost is estimated.
         known_classes: Every class that may be named.
         cache: Folder of converted variants, None = convert everything.
         environments: Folder of isolated environments, None = refuse what needs one.
@@ -108,6 +109,7 @@ class BuildRequest:
     objective: Objective | None = None
     precisions: tuple[Precision, ...] | None = None
     companion: Path | None = None
+    previous: Path | None = None
     known_classes: tuple[DeviceClass, ...] = SHIPPED
     cache: Path | None = None
     environments: Path | None = None

@@ -37,7 +37,7 @@ class Assessment:
     Attributes:
         quality: The metric on the validation data.
         agreement: Share of decisions that are the float parent's, 0 to 1.
-        error_share: Largest difference to its answers, as a share of the largest of them.
+        error_share: Largest difference to its answers, as a share of the largest; see `quality.error_share`.
         measured: Latency and memory.
     """
 

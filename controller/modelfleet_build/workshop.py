@@ -112,14 +112,16 @@ class Workshop:
             self.cache.store(key, result.intake)
         return result.intake
 
-    def prepare(self, optimizer: Optimizer, name: str) -> Path | None:
+    def prepare(self, optimizer: Optimizer, name: str, material: Material) -> Path | None:
         """Interpreter of the isolated environment that an optimizer needs, made now if need be; else None.
 
         Raises:
+            CallerError: What the optimizer refuses before that (`port.Isolated.check`).
             WorldError: MF-1470, it cannot be made here.
         """
         if not isinstance(optimizer, Isolated):
             return None
+        optimizer.check(material.companion)
         if self.environments is None:
             raise cannot(
                 optimizer.isolated, "the build was given no folder for it", "such a folder", "give one"
@@ -143,7 +145,7 @@ class Workshop:
         """
         begun = self.clock.monotonic()
         optimizer = point.load()
-        python = self.prepare(optimizer, name)
+        python = self.prepare(optimizer, name, material)
         tools = registry.tools(optimizer)
         key = ConversionKey(
             material.facts.model_sha256,

@@ -88,6 +88,7 @@ class Code(Enum):
     EXPLAIN_VARIANT = "MF-1452"
     EXPLAIN_PARENT = "MF-1453"
     LAYERS_OPAQUE = "MF-1454"
+    PREVIOUS_UNREADABLE = "MF-1456"
     # 16xx-17xx: controller (owner: modelfleet_controller)
     BODY_INVALID = "MF-1601"
     NOT_FOUND = "MF-1602"
@@ -229,6 +230,8 @@ class Code(Enum):
     DELEGATE_MISSING = "MF-4057"
     VARIANT_GARBAGE = "MF-4058"
     RUNTIME_ELSEWHERE = "MF-4063"
+    TENSORRT_VERSION = "MF-4052"
+    ENGINE_BUILD_FAILED = "MF-4053"
     # 50xx: the world
     DISK_FULL = "MF-5001"
     DATABASE_FAILED = "MF-5002"
@@ -412,6 +415,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.EXPLAIN_VARIANT: CodeInfo("A release folder has no such variant"),
     Code.EXPLAIN_PARENT: CodeInfo("The float parent of a release is not at hand"),
     Code.LAYERS_OPAQUE: CodeInfo("The layers of a variant cannot be seen"),
+    Code.PREVIOUS_UNREADABLE: CodeInfo("The previous release of a build cannot be read"),
     Code.LIFECYCLE_ILLEGAL: CodeInfo("An event means nothing in the slot's state"),
     Code.STATE_NEWER: CodeInfo("The state directory is from a newer version"),
     Code.STATE_LOCKED: CodeInfo("Another agent owns the state directory"),
@@ -476,6 +480,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.DELEGATE_MISSING: CodeInfo("The delegate of an accelerator cannot be loaded"),
     Code.VARIANT_GARBAGE: CodeInfo("A runtime would answer the variant with garbage"),
     Code.RUNTIME_ELSEWHERE: CodeInfo("A runtime cannot be driven in another interpreter"),
+    Code.TENSORRT_VERSION: CodeInfo("The device's TensorRT is not one that a variant was made for"),
+    Code.ENGINE_BUILD_FAILED: CodeInfo("TensorRT cannot build the engine of a variant"),
     Code.VARIANT_INCOMPLETE: CodeInfo("A variant folder is not complete"),
     Code.CONTROLLER_UNREACHABLE: CodeInfo("The controller cannot be reached"),
     Code.CANCELLED: CodeInfo("Work was given up because it is no longer wanted"),

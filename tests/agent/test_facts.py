@@ -6,7 +6,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from modelfleet_agent.facts import free_disk, measure, same
+import pytest
+
+from modelfleet_agent.facts import accelerators, free_disk, measure, same
 from modelfleet_agent.settings import Settings, load
 
 RUNTIMES = {"onnxruntime": "1.22.0", "openvino": "2025.2"}
@@ -39,6 +41,37 @@ def test_configured_facts_are_named(tmp_path: Path) -> None:
         4096,
     )
     assert facts.overridden == ("accelerators", "architecture", "memory_bytes")
+
+
+@pytest.mark.parametrize(
+    ("present", "found"),
+    [
+        ((), ()),
+        (("dev/nvidia0",), ("cuda",)),
+        (("dev/nvhost-gpu",), ("cuda",)),
+        (("dev/nvhost-ctrl",), ("cuda",)),
+        (("dev/nvgpu/igpu0/ctrl",), ("cuda",)),
+        (("proc/driver/nvidia/gpus/0000:01:00.0/information",), ("cuda",)),
+        (("proc/driver/nvidia/version", "proc/driver/nvidia/gpus/"), ()),
+        (("etc/nv_tegra_release",), ()),
+        (("dev/ethosu0",), ()),
+    ],
+)
+def test_accelerators_are_what_drivers_show(
+    tmp_path: Path, present: tuple[str, ...], found: tuple[str, ...]
+) -> None:
+    for name in present:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.touch()
+    assert accelerators(tmp_path) == found
+
+
+def test_accelerators_are_among_the_facts(tmp_path: Path) -> None:
+    assert measure(settings(tmp_path), RUNTIMES, "").accelerators == accelerators()
 
 
 def test_only_runtimes_that_are_chosen_and_installed_are_offered(tmp_path: Path) -> None:

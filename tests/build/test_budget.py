@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfleet_build.budget import Candidate, choose, judge, judge_conversion
+from modelfleet_build.budget import Candidate, choose, judge, judge_conversion, judge_limits
 from modelfleet_build.child.jobs import Spread
 from modelfleet_build.quality import Quality, error_share
 from modelfleet_build.request import Objective
 from modelfleet_core.error_codes import Code
-from modelfleet_core.release.manifest import Precision
+from modelfleet_core.release.device_class import VariantLimits
+from modelfleet_core.release.manifest import AcceleratorUse, Measurements, Precision
 
 PARENT = Quality(0.99, 300, 0)
 QUIET = Spread(1.0, 0.98, 1.02)
@@ -118,3 +119,74 @@ def test_every_candidate_stays_and_no_slower_one_leads(ratios: list[Spread], obj
     best = next(item for item in candidates if item.name == order[0])
     if objective is Objective.LATENCY and best.ratio is not None:
         assert best.ratio.high < 1.0
+
+
+def untimed(name: str, size: int, *, is_float: bool = False, cycles: int | None = None) -> Candidate:
+    return Candidate(name, size, None, None, is_float, cycles=cycles)
+
+
+def test_without_a_measured_time_the_float_variant_leads_unless_cycles_are_known() -> None:
+    small, plain = untimed("c.int8", 10), untimed("c.fp32", 40, is_float=True)
+    choice = choose([plain, small], Objective.LATENCY)
+    assert choice.order == ("c.fp32", "c.int8")
+    assert "nothing says that another is faster" in choice.why
+    assert choose([small, untimed("c.a", 12)], Objective.LATENCY).order == ("c.int8", "c.a")
+    counted = choose([untimed("c.a", 5, cycles=90), untimed("c.b", 9, cycles=70)], Objective.LATENCY)
+    assert counted.order == ("c.b", "c.a")
+    assert "fewest cycles (70)" in counted.why
+
+
+def test_memory_and_accuracy_are_objectives() -> None:
+    one = Candidate("c.a", 10, None, QUIET, value=0.9, memory_bytes=300)
+    two = Candidate("c.b", 20, None, QUIET, value=0.95, memory_bytes=400)
+    unknown = Candidate("c.c", 5, None, QUIET, value=0.8)
+    assert choose([two, one, unknown], Objective.MEMORY).order == ("c.a", "c.b", "c.c")
+    assert choose([one, two, unknown], Objective.ACCURACY).order == ("c.b", "c.a", "c.c")
+    assert "least memory (300 bytes)" in choose([two, one], Objective.MEMORY).why
+    assert "95.00 %" in choose([two, one], Objective.ACCURACY).why
+
+
+def measured(**changes: object) -> Measurements:
+    given = {"metric": "top1", "value": 1.0, "parent_value": 1.0, "drop_points": 0.0, "agreement": 1.0}
+    return Measurements(**{**given, "size_bytes": 1000, "samples": 10, **changes})  # type: ignore[arg-type]
+
+
+NPU = AcceleratorUse(10, 8, macs=1000, macs_on=950, fallbacks=("SOFTMAX: no kernel",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "limits", "code", "words"),
+    [
+        ({}, VariantLimits(size_bytes=1000), None, ""),
+        ({}, VariantLimits(size_bytes=999), Code.LIMIT_EXCEEDED, "1000 bytes of size"),
+        ({"arena_bytes": 5000}, VariantLimits(arena_bytes=4999), Code.LIMIT_EXCEEDED, "5000 bytes of arena"),
+        ({}, VariantLimits(arena_bytes=4999), Code.LIMIT_UNCHECKED, "arena"),
+        ({"latency_us": 2000.0}, VariantLimits(latency_s=0.002), None, ""),
+        ({"latency_us": 2001.0}, VariantLimits(latency_s=0.002), Code.LIMIT_EXCEEDED, "latency"),
+        ({}, VariantLimits(latency_s=0.002), Code.LIMIT_UNCHECKED, "latency"),
+        ({"accelerator": NPU}, VariantLimits(min_coverage=0.8, min_mac_coverage=0.95), None, ""),
+        ({"accelerator": NPU}, VariantLimits(min_coverage=0.81), Code.COVERAGE_TOO_LOW, "SOFTMAX: no kernel"),
+        ({"accelerator": NPU}, VariantLimits(min_mac_coverage=0.96), Code.COVERAGE_TOO_LOW, "95.0 %"),
+        ({}, VariantLimits(min_coverage=0.1), Code.LIMIT_UNCHECKED, "coverage of operators"),
+        (
+            {"accelerator": AcceleratorUse(4, 4)},
+            VariantLimits(min_mac_coverage=0.1),
+            Code.LIMIT_UNCHECKED,
+            "MAC",
+        ),
+    ],
+)
+def test_limits_of_a_class_fail_closed(
+    changes: dict[str, object], limits: VariantLimits, code: Code | None, words: str
+) -> None:
+    refusal = judge_limits(measured(**changes), limits, ("x86_64",), "x86_64")
+    assert (refusal.code if refusal is not None else None) is code
+    assert refusal is None or words.lower().replace("mac", "multiply") in refusal.reason.lower()
+
+
+def test_a_time_that_was_measured_on_another_architecture_proves_nothing() -> None:
+    limits = VariantLimits(latency_s=1.0)
+    refusal = judge_limits(measured(latency_us=1.0), limits, ("aarch64",), "x86_64")
+    assert refusal is not None
+    assert refusal.code is Code.LIMIT_UNCHECKED
+    assert "x86_64" in refusal.reason

@@ -1,9 +1,10 @@
-"""The shipped conformance suite on the three bundled optimizers, with digits:1.1."""
+"""The shipped conformance suite on the bundled optimizers, with digits:1.1."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_runtimes.golden import scaled
 
 from .conftest import DIGITS
+from .edge import tflm
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,10 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> OptimizerCase:
             images.append(scaled(arrays["images"][:100], BYTE_SCALE))
     reference = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     expected = np.asarray(reference.run(["logits"], {"image": images[1]})[0], np.float32)
-    heavy = ("onnx", "onnxruntime", "openvino", "nncf", "ai_edge_litert", "ai_edge_quantizer")
+    heavy = (
+        *("onnx", "onnxruntime", "openvino", "nncf"),
+        *("ai_edge_litert", "ai_edge_quantizer", "ethosu", "tflite_micro"),
+    )
     return OptimizerCase(model, facts, images[0], images[1], expected, 1e-4, 0.95, heavy)
 
 
@@ -67,6 +72,36 @@ class TestLiteRtOptimizer(OptimizerConformance):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
         return shipped("arm-litert")
+
+
+class TestTensorRtOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return shipped("jetson-tensorrt")
+
+
+class TestEthosUOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return shipped("ethos-u85-256")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, case: OptimizerCase) -> OptimizerCase:
+        return replace(case, options={"accelerator": "ethos-u85-256"})
+
+
+@tflm
+class TestTflmOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return shipped("mcu-tflm")
+
+
+class TestTfliteLegacyOptimizer(OptimizerConformance):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return shipped("arm-tflite-legacy")
 
 
 def test_an_optimizer_whose_package_is_missing_is_told(tmp_path: Path) -> None:

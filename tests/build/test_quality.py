@@ -58,9 +58,9 @@ def test_the_error_is_a_share_of_the_largest_value_of_its_own_output() -> None:
         "large": np.asarray([[1000.0]] * 200, np.float32),
     }
     answers = {name: value.copy() for name, value in parent.items()}
-    answers["small"][199] += np.float32(0.05)
+    answers["small"][190:] += np.float32(0.05)
     assert error_share(answers, parent) == pytest.approx(0.5, rel=1e-5)
-    answers["large"][199] = np.nan
+    answers["large"][190:] = np.nan
     assert error_share(answers, parent) == 0.0, "a sample that is not finite is somebody else's matter"
 
 
@@ -76,3 +76,13 @@ def test_bounds_follow_each_output() -> None:
     single = self_test_bounds({"a": recorded["a"]}, Precision.FP16, Task.SEGMENTATION)
     assert single.per_output == ()
     assert single.error_of(0) == pytest.approx(0.04)
+
+
+def test_one_ill_conditioned_sample_in_a_hundred_does_not_make_a_conversion_wrong() -> None:
+    parent = np.ones((200, 4), np.float32)
+    one, three = parent.copy(), parent.copy()
+    one[7] += 0.5
+    three[7:10] += 0.5
+    assert error_share({"y": one}, {"y": parent}) == 0.0
+    assert error_share({"y": three}, {"y": parent}) == pytest.approx(0.5)
+    assert error_share({"y": one[:50]}, {"y": parent[:50]}) == pytest.approx(0.5), "too few to leave any out"

@@ -171,7 +171,7 @@ def test_the_golden_set_carries_the_truth(built: Callable[[Task], Built]) -> Non
         assert list(record.truth) == names
     rows = SPLITS["golden"]
     made = built(Task.SEGMENTATION)
-    assert len(made.manifest.variants) == 6
+    assert len(made.manifest.variants) >= 6
     record = golden.read(made.folder(made.manifest.variants[0]) / "golden.npz")
     assert len(record) == rows.stop - rows.start == 8
     assert len(record.recorded[0]) == golden.record_count(8, 11 * 96 * 96) == 5

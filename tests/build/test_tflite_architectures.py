@@ -12,9 +12,13 @@ from modelfleet_build.tflite import convert
 from .architectures import NAMES, architecture, image
 from .tflite_agreement import agree, reference, run
 
+# Each holds more than 50 million weights.
+HEAVY = ("bvlc_alexnet", "vgg19", "zfnet512")
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in NAMES]
+)
 def test_architectures_convert_within_tolerance(name: str) -> None:
     model = _before_softmax(architecture(name))
     wanted = reference(model, image())[0]

@@ -100,17 +100,45 @@ def test_hard_swish_is_recognised_as_exporters_write_it() -> None:
     assert "HARD_SWISH" not in made_of(nodes, {})
 
 
+def test_groups_whose_inner_values_others_read_stay_as_they_are() -> None:
+    gate = [node("HardSigmoid", ["x"], "h", alpha=1 / 6, beta=0.5), node("Mul", ["x", "h"], "m")]
+    assert "HARD_SWISH" not in made_of([*gate, node("Add", ["m", "h"])], {})
+    padded = [node("Pad", ["x", "p"], "q"), node("Conv", ["q", "w"], "c", kernel_shape=[3, 3])]
+    peeled = [*padded, node("ReduceMean", ["q"], "r", axes=[2, 3]), node("Add", ["c", "r"])]
+    constants = {"p": ints(0, 0, 1, 1, 0, 0, 1, 1), "w": weights(6, 6, 3, 3)}
+    assert made_of(peeled, constants)["PAD"] == 1
+    product = [node("MatMul", ["x", "k"], "m"), node("Add", ["m", "v"], "a"), node("Sub", ["a", "m"])]
+    assert made_of(product, {"k": weights(8, 5), "v": weights(5)})["ADD"] == 1
+    root = {"root": np.float32(math.sqrt(2)), "one": np.float32(1), "half": np.float32(0.5)}
+    erf = [
+        node("Div", ["x", "root"], "d"),
+        node("Erf", ["d"], "e"),
+        node("Add", ["e", "one"], "a"),
+        node("Mul", ["x", "a"], "p"),
+        node("Mul", ["p", "half"], "g"),
+        node("Sub", ["g", "e"]),
+    ]
+    assert "GELU" not in made_of(erf, root)
+
+
 def test_a_pad_before_a_convolution_becomes_its_padding() -> None:
     nodes = [node("Pad", ["x", "p"], "q"), node("Conv", ["q", "w"], kernel_shape=[3, 3])]
     constants = {"p": ints(0, 0, 1, 1, 0, 0, 1, 1), "w": weights(4, 6, 3, 3)}
     assert made_of(nodes, constants) == {"CONV_2D": 1}
     assert made_of(nodes, {**constants, "p": ints(0, 0, 2, 1, 0, 0, 1, 1)}) == {"PAD": 1, "CONV_2D": 1}
+    # Neither channels nor anything but zeros can be padding of a convolution.
+    deeper = {"p": ints(0, 1, 1, 1, 0, 1, 1, 1), "w": weights(4, 8, 3, 3)}
+    assert made_of(nodes, deeper)["PAD"] == 1
+    nodes[0] = node("Pad", ["x", "p", "one"], "q")
+    assert made_of(nodes, {**constants, "one": np.float32(1)})["PADV2"] == 1
 
 
 def test_a_bias_is_added_inside_the_product() -> None:
     nodes = [node("MatMul", ["x", "w"], "m"), node("Add", ["b", "m"], "a"), node("Relu", ["a"])]
     used = made_of(nodes, {"w": weights(5, 4), "b": weights(4)}, (1, 3, 5))
     assert used == {"FULLY_CONNECTED": 1}
+    column = made_of(nodes, {"w": weights(5, 1), "b": weights(1)}, (1, 3, 5))
+    assert column == {"FULLY_CONNECTED": 1, "ADD": 1}
 
 
 def test_shapes_that_a_model_computes_are_constants() -> None:

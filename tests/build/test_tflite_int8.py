@@ -90,6 +90,7 @@ INTEGER: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
     "GlobalMaxPool": ([node("GlobalMaxPool", ["c"], "g"), node("Mul", ["c", "g"], "a")], {}),
     "HardSigmoid": ([node("HardSigmoid", ["c"], "a")], {}),
     "HardSwish": ([node("HardSwish", ["c"], "a")], {}),
+    "LRN": ([node("LRN", ["c"], "a", size=5, alpha=0.1)], {}),
     "LeakyRelu": ([node("LeakyRelu", ["c"], "a", alpha=0.1)], {}),
     "MaxPool": ([node("MaxPool", ["c"], "a", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])], {}),
     "Neg": ([node("Neg", ["c"], "a")], {}),
@@ -141,10 +142,10 @@ def test_constants_behind_the_flatbuffer_are_put_into_it() -> None:
     tool.load_quantization_recipe(recipe.static_wi8_ai8())
     rows = [{"x": np.ascontiguousarray(stored(sample))}]
     apart = bytes(tool.quantize(tool.calibrate({"serving_default": rows})).quantized_model)
-    packed = schema.ModelT.InitFromPackedBuf(bytearray(apart), 0)
+    packed: Any = schema.ModelT.InitFromPackedBuf(bytearray(apart), 0)
     assert any(buffer.offset > 1 for buffer in packed.buffers), "the quantizer no longer does this"
     inline = with_inline_constants(apart)
-    whole = schema.ModelT.InitFromPackedBuf(bytearray(inline), 0)
+    whole: Any = schema.ModelT.InitFromPackedBuf(bytearray(inline), 0)
     assert not any(buffer.offset for buffer in whole.buffers)
     assert max(len(buffer.data) for buffer in whole.buffers if buffer.data is not None) == 600 * 512
     np.testing.assert_array_equal(

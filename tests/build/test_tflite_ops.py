@@ -128,6 +128,11 @@ def test_constants_broadcast_along_logical_axes(op: str, index: int) -> None:
         check(model([node(op, ["k", "x"])], IMAGE, {"k": constant}), positive=True)
 
 
+def test_quotients_by_zero_are_infinite() -> None:
+    zeros = np.asarray([0, 1, -0.5], np.float32).reshape(3, 1, 1)
+    check(model([node("Div", ["x", "k"])], IMAGE, {"k": zeros}))
+
+
 def test_two_values_add_and_multiply() -> None:
     nodes = [
         node("Conv", ["x", "w"], "c", kernel_shape=[1, 1]),
@@ -278,6 +283,12 @@ def test_batch_normalization() -> None:
         "v": np.abs(weights(3, seed=6)) + 0.1,
     }
     check(model([node("BatchNormalization", ["x", "s", "b", "m", "v"])], IMAGE, constants))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 5), (1, 3, 2, 4, 5)])
+def test_batch_normalization_of_other_ranks(shape: tuple[int, ...]) -> None:
+    constants = {name: np.abs(weights(3, seed=seed)) + 0.1 for seed, name in enumerate("sbmv")}
+    check(model([node("BatchNormalization", ["x", *constants])], shape, constants), shape)
 
 
 RESIZES = [

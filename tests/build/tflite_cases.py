@@ -108,13 +108,16 @@ CASES: list[Case] = [
     ),
     one("InstanceNormalization", CHANNELS),
     one("LRN", size=3, alpha=0.5, beta=0.6, bias=1.5),
-    *(
-        one("LRN", size=size, alpha=0.5, beta=beta)
-        for size, beta in ((4, 0.75), (5, 0.5), (2, 1.0), (15, 0.75))
-    ),
+    *(one("LRN", size=size, alpha=0.5, beta=beta) for size, beta in ((5, 0.5), (1, 1.0), (15, 0.75))),
     one("LayerNormalization", {"s": weights(7, 8), "b": weights(7, 8)}, axis=2),
     Case(
         "GroupNormalization", [node("GroupNormalization", ["x", "s", "b"], num_groups=3)], CHANNELS, opset=21
+    ),
+    Case(
+        "GroupNormalization",
+        [node("GroupNormalization", ["x", "s", "b"], num_groups=3)],
+        {"s": weights(3), "b": weights(3, seed=4)},
+        opset=18,
     ),
     one("LpNormalization", axis=1),
     one("MatMul", {"w": weights(8, 5)}),
@@ -178,6 +181,7 @@ REFUSALS: dict[str, Case] = {
         "Gather", [node("ArgMax", ["x"], "i", axis=3, keepdims=0), node("Gather", ["x", "i"], axis=1)]
     ),
     "GlobalMaxPool": Case("GlobalMaxPool", [node("GlobalMaxPool", ["x"])], shape=SEQUENCE_3D),
+    "LRN": one("LRN", size=4),
     "LayerNormalization": Case(
         "LayerNormalization",
         [onnx.helper.make_node("LayerNormalization", ["x", "s"], ["z", "y"], name="n")],

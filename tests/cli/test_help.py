@@ -23,6 +23,7 @@ COMMANDS = [
     "release sign",
     "release verify",
     "release push",
+    "release export-header",
     "release list",
     "release show",
     "trust init",

@@ -117,11 +117,8 @@ async def test_own_classes(tmp_path: Path) -> None:
         view = await one.get(f"/v1/devices/{device.id}", DeviceView)
         assert view.device_class == "x86-onnxruntime"
         assert any("has precedence" in reason for reason in view.class_reasons)
-        assert problem(
-            await one.call(
-                "PUT", "/v1/classes/arm-litert", next(c for c in SHIPPED if c.name == "arm-litert")
-            )
-        ) == (409, "MF-1640")
+        shipped = next(c for c in SHIPPED if c.name == "arm-litert")
+        assert problem(await one.call("PUT", "/v1/classes/arm-litert", shipped)) == (409, "MF-1640")
         assert problem(await one.call("PUT", "/v1/classes/other", own)) == (400, "MF-1601")
         nothing = {"name": "x", "architectures": [], "runtime": "onnxruntime"}
         assert problem(await one.call("PUT", "/v1/classes/x", nothing)) == (400, "MF-1601")

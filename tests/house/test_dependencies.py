@@ -61,8 +61,16 @@ def test_lock_of_the_agent_is_its_closure() -> None:
 PARTS = {
     "modelfleet_core": ["agent"],  # cryptography, in trust/keys.py, comes with every part that has keys
     "modelfleet_agent": ["agent", "onnxruntime"],  # the worker's and the SDK's arrays come with the runtime
-    "modelfleet_runtimes": ["onnxruntime", "litert", "openvino", "tflite-legacy", "tflm"],
-    "modelfleet_build": ["build"],
+    "modelfleet_runtimes": [
+        "onnxruntime",
+        "litert",
+        "openvino",
+        "tensorrt",
+        "tflite-legacy",
+        "tflm",
+        "executorch",
+    ],
+    "modelfleet_build": ["build", "search"],
     "modelfleet_controller": ["controller", "postgres", "s3", "operator"],
     "fleetctl": ["cli"],
 }
@@ -77,11 +85,17 @@ def test_what_a_part_imports_its_extra_names(package: str) -> None:
     named = {canonicalize_name(Requirement(text).name) for text in texts}
     if "fastapi" in named:
         named.add(canonicalize_name("starlette"))  # part of FastAPI's own interface
+    if package == "modelfleet_runtimes":
+        named.add(canonicalize_name("tensorrt"))  # part of the GPU's installation (JetPack), of no extra
+    if "executorch" in named:
+        named.add(canonicalize_name("torch"))  # which executorch needs and does not declare
     providers = importlib.metadata.packages_distributions()
     missing = set()
     for module in modules():
         if module.name.partition(".")[0] != package or ".testing" in module.name:
             continue
+        if ".isolated.scripts" in module.name:
+            continue  # they run in environments of their own, which have locks of their own
         for _, name in module.imports():
             top = name.partition(".")[0]
             if top in sys.stdlib_module_names or top in PACKAGES:
@@ -97,9 +111,13 @@ def test_no_extra_pulls_a_training_framework(extra: str) -> None:
     assert closure("modelfleet", extra) & heavy == set()
 
 
-def test_all_is_every_extra_but_the_legacy_one() -> None:
+# Extras that cannot stand beside the others: numpy 1, and torch.
+APART = ("tflite-legacy", "executorch")
+
+
+def test_all_is_every_extra_but_those_apart() -> None:
     project = _project()
-    extras = set(project["optional-dependencies"]) - {"all", "tflite-legacy"}
+    extras = set(project["optional-dependencies"]) - {"all", *APART}
     (combined,) = project["optional-dependencies"]["all"]
     assert Requirement(combined).extras == extras
 
@@ -128,9 +146,8 @@ def test_locks_satisfy_the_project_file() -> None:
     """A requirement that was changed without `make relock` shows here."""
     project = _project()
     everything = pins(ROOT / "requirements" / "dev.txt")
-    groups = [project["dependencies"], *project["optional-dependencies"].values(), _groups()["dev"]]
-    legacy = project["optional-dependencies"]["tflite-legacy"]
-    for text in (text for group in groups if group is not legacy for text in group):
+    extras = [group for name, group in project["optional-dependencies"].items() if name not in APART]
+    for text in (text for group in [project["dependencies"], *extras, _groups()["dev"]] for text in group):
         requirement = Requirement(text)
         name = canonicalize_name(requirement.name)
         if name == "modelfleet":

@@ -13,7 +13,15 @@ from functools import cache
 import grimp
 import pytest
 
-HEAVY = ("numpy", "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "modelfleet_runtimes")
+HEAVY = (
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "modelfleet_runtimes",
+)
 # Asks which runtimes are installed, by their metadata; loads none.
 LISTS_RUNTIMES = {"modelfleet_runtimes", "modelfleet_runtimes.registry", "modelfleet_runtimes.port"}
 # What may be heavy: the worker is the process that runs a model, the SDK runs in the application's.
@@ -22,6 +30,7 @@ UNWANTED = (
     "numpy",
     "onnxruntime",
     "openvino",
+    "tensorrt",
     "ai_edge_litert",
     "tflite_runtime",
     "fastapi",

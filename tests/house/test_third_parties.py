@@ -30,14 +30,24 @@ ALLOWED: dict[str, list[str]] = {
         "fleetctl.demo*",
     ],
     # each runtime in its one adapter, each converter in its one optimizer
-    "onnxruntime": ["modelfleet_runtimes.onnxruntime*", "modelfleet_build.optimizers.onnxruntime*"],
+    "onnxruntime": [
+        "modelfleet_runtimes.onnxruntime*",
+        "modelfleet_build.optimizers.onnxruntime*",
+        "modelfleet_build.layers.tap_onnx",
+    ],
     "ai_edge_litert": [
         "modelfleet_runtimes.litert",
         "modelfleet_runtimes.ethos_u",
+        "modelfleet_build.layers.tap_tflite",
         "modelfleet_build.optimizers.tflite_operators",
         "modelfleet_build.tflite*",
     ],
-    "openvino": ["modelfleet_runtimes.openvino*", "modelfleet_build.optimizers.openvino*"],
+    "openvino": [
+        "modelfleet_runtimes.openvino*",
+        "modelfleet_build.optimizers.openvino*",
+        "modelfleet_build.layers.tap_openvino",
+    ],
+    "tensorrt": ["modelfleet_runtimes.tensorrt_python"],  # part of JetPack, never from an index
     "tflite_runtime": ["modelfleet_runtimes.tflite_legacy"],
     "tflite_micro": ["modelfleet_runtimes.tflm", "modelfleet_build.optimizers.tflm"],
     "onnx": ["modelfleet_build*"],

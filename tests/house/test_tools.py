@@ -121,3 +121,15 @@ def test_check_stops_where_a_part_fails(tmp_path: Path, part: str) -> None:
     assert [word for word in PARTS if f"this is {word}" in done.stdout] == list(
         PARTS[: PARTS.index(part) + 1]
     )
+
+
+def test_an_isolated_lock_keeps_whole_requirements_and_no_other() -> None:
+    text = (
+        "torch==2.13.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+        "torchvision==1.0 \\\n    --hash=sha256:cc\n"
+        "nvidia-cublas==13.1 ; sys_platform == 'linux' \\\n    --hash=sha256:dd\n"
+    )
+    assert relock.kept(text, ["torch", "nvidia-*"]) == (
+        "torch==2.13.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+        "nvidia-cublas==13.1 ; sys_platform == 'linux' \\\n    --hash=sha256:dd\n"
+    )

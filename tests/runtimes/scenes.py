@@ -68,7 +68,7 @@ def write_variant(folder: Path, model: Path, runtime: str) -> tuple[str, InputCo
     if runtime == "onnxruntime":
         shutil.copyfile(model, folder / "model.onnx")
         return "model.onnx", _contract(outputs, Layout.NCHW, BATCH)
-    if runtime == "litert":
+    if runtime in ("litert", "tflm"):
         (folder / "model.tflite").write_bytes(convert(onnx.load(model)).data)
         return "model.tflite", _contract(outputs, Layout.NHWC, 1)
     import openvino

@@ -1,4 +1,4 @@
-"""The shipped conformance suite on the three bundled runtimes, each with real variants of three tasks."""
+"""The shipped conformance suite on the runtimes that run here, each with real variants of three tasks."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from modelfleet_runtimes.port import Runtime
 from modelfleet_runtimes.testing import ConformanceCase, RuntimeConformance
 
 from . import scenes, variants
+from tests.build.edge import tflm
 
 WRITERS: dict[str, Callable[[Path], tuple[str, InputContract]]] = {
     "onnxruntime": variants.onnx_variant,
     "litert": variants.tflite_variant,
     "openvino": variants.openvino_variant,
+    "tflm": variants.tflite_variant,
 }
 HEAVY = {
     "onnxruntime": ("onnxruntime",),
     "litert": ("ai_edge_litert",),
     "openvino": ("openvino", "nncf"),
+    "tflm": ("tflite_micro",),
 }
 
 
@@ -82,3 +85,8 @@ class TestLiteRt(Bundled):
 
 class TestOpenVino(Bundled):
     NAME = "openvino"
+
+
+@tflm
+class TestTfliteMicro(Bundled):
+    NAME = "tflm"

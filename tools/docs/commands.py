@@ -89,10 +89,20 @@ def from_argparse(parser: argparse.ArgumentParser, path: str, text: str = "") ->
     return Command(path, (parser.description or text).strip(), tuple(options), children)
 
 
+def _fleetctl() -> Command:
+    """Return the command line; `build report` and its like stand below `build`, which is a command itself."""
+    root: Any = typer.main.get_command(fleetctl.cli.root)
+    made = from_click(root, "fleetctl")
+    for path in fleetctl.cli.BESIDE_BUILD:
+        verb, _, child = path.partition(" ")
+        made.children[verb].children[child] = from_click(root.get_command(None, path), f"fleetctl {path}")
+    return made
+
+
 def programs() -> dict[str, Command]:
     """Return the three programs by name."""
     return {
-        "fleetctl": from_click(typer.main.get_command(fleetctl.cli.root), "fleetctl"),
+        "fleetctl": _fleetctl(),
         "modelfleet-controller": from_argparse(modelfleet_controller.main._parser(), "modelfleet-controller"),
         "modelfleet-agent": from_argparse(modelfleet_agent.main._parser(), "modelfleet-agent"),
     }
@@ -170,6 +180,8 @@ def complaint(line: str, known: dict[str, Command]) -> str | None:
     command = known[words[0].rpartition("/")[2]]
     rest = words[1:]
     while rest and command.children and not rest[0].startswith("-"):
+        if rest[0] not in command.children and any(option.is_argument for option in command.options):
+            break  # `build MODEL.onnx`, beside `build report`
         if rest[0] not in command.children:
             return f"`{command.path}` has no command {rest[0]!r}"
         command = command.children[rest[0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.docs import commands, error_pages, lifecycle, metrics, settings
+from tools.docs import commands, device_classes, error_pages, lifecycle, metrics, operators, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "reference"
@@ -13,10 +13,12 @@ MARK = "<!-- written by `make docs-write`; do not edit -->\n"
 
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": commands.page,
+    "device-classes.md": device_classes.page,
     "errors.md": error_pages.page,
     "lifecycle.md": lifecycle.page,
     "metrics.md": metrics.page,
     "settings.md": settings.page,
+    "tflite-operators.md": operators.page,
 }
 
 

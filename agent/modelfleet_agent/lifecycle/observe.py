@@ -31,6 +31,7 @@ class Look:
         holds: the statement has not expired.
         golden_floor: accuracy (0-1) of the float parent on the golden set that judges; None where it has no
             labels.
+        load_limit_s: how long the candidate may take to be ready, seconds.
     """
 
     slot: SlotActual
@@ -38,6 +39,7 @@ class Look:
     order: SlotAssignment | None
     holds: bool
     golden_floor: float | None
+    load_limit_s: float = LOAD_LIMIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,12 @@ def _loading(record: SlotRecord, seen: Look) -> Verdict:
         return Verdict(trouble=fault)
     if model is not None and model.state is ModelState.READY:
         return DONE
-    if seen.waited_s > LOAD_LIMIT_S:
+    if seen.waited_s > seen.load_limit_s:
         return Verdict(
             trouble=Trouble(
                 EventKind.FAILED,
                 Code.LOAD_TIMEOUT.value,
-                f"the candidate was not ready within {LOAD_LIMIT_S:g} s",
+                f"the candidate was not ready within {seen.load_limit_s:g} s",
                 hard=True,
             )
         )

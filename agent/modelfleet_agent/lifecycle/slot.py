@@ -20,13 +20,14 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, IntegrityError, ModelfleetError
 from modelfleet_core.lifecycle.chain import Installed, move
 from modelfleet_core.lifecycle.machine import PREPARING, RESUME_AT, Event, State
+from modelfleet_core.release.engine_spec import BUILD_LIMIT_S, ENGINE_SPEC_NAME
 from modelfleet_core.wire.checkin import SlotStatus
 from modelfleet_core.wire.director import SlotAssignment
 from modelfleet_core.wire.event import DeviceEvent, EventKind
 
 from .desired import Folder, desired_of
 from .journal import Journal
-from .observe import Look, fell_back, look
+from .observe import LOAD_LIMIT_S, Look, fell_back, look
 from .order import Intent, Step, judge
 from .prepare import installed_of
 from .record import SlotRecord, Trouble
@@ -292,6 +293,7 @@ class Slot:
             order=scene.order,
             holds=scene.holds,
             golden_floor=scene.golden_floor,
+            load_limit_s=self._load_limit_s(),
         )
         verdict = look(self._record, seen)
         if verdict.trouble is not None:
@@ -300,6 +302,12 @@ class Slot:
             self._waited(scene.serve)
         else:
             self._blocked(verdict.waiting)
+
+    def _load_limit_s(self) -> float:
+        """Longer where serve has to build an engine first."""
+        candidate = self._record.chain.candidate
+        builds = candidate is not None and (self._folder(candidate) / ENGINE_SPEC_NAME).is_file()
+        return BUILD_LIMIT_S if builds else LOAD_LIMIT_S
 
     def _waited(self, serve: SlotActual) -> None:
         """What was waited for has come."""

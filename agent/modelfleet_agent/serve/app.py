@@ -71,6 +71,7 @@ class Serve:
             windows=self.windows,
             threads=threads,
             watchdog_s=watchdog_s,
+            engines=str(folder / "engines"),
             busy=self.busy,
             fell_back=self._save_later,
         )

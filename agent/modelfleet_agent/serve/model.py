@@ -19,6 +19,7 @@ from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import ModelfleetError
 from modelfleet_core.release.contract import InputContract
+from modelfleet_core.release.engine_spec import BUILD_LIMIT_S, ENGINE_SPEC_NAME
 from modelfleet_core.release.manifest import CONTRACT_NAME
 from modelfleet_core.wire import codec
 
@@ -46,12 +47,20 @@ class Model:
         ref: which variant, and where it lies.
         threads: threads for one inference.
         watchdog_s: an inference that takes longer is a hang.
+        engines: folder for engines that a runtime builds on this device; empty = none is kept.
         clock: for the crash record.
         changed: called after every change of `state`.
     """
 
     def __init__(
-        self, ref: ModelRef, *, threads: int, watchdog_s: float, clock: Clock, changed: Callable[[], None]
+        self,
+        ref: ModelRef,
+        *,
+        threads: int,
+        watchdog_s: float,
+        clock: Clock,
+        changed: Callable[[], None],
+        engines: str = "",
     ) -> None:
         self.ref = ref
         self.persistent = False
@@ -67,6 +76,7 @@ class Model:
         self.contract: InputContract | None = None
         self._threads = threads
         self._watchdog_s = watchdog_s
+        self._engines = engines
         self._clock = clock
         self._changed = changed
         self._golden: dict[str, tuple[float, int]] = {}
@@ -220,9 +230,10 @@ class Model:
         order = Order(
             Op.OPEN,
             priority,
-            open=Open(self.ref.folder, self.ref.variant, self._threads, self_test=not tested),
+            open=Open(self.ref.folder, self.ref.variant, self._threads, not tested, engines=self._engines),
         )
-        answered = link.submit(order, limit_s=OPEN_LIMIT_S)
+        builds = (Path(self.ref.folder) / ENGINE_SPEC_NAME).is_file()
+        answered = link.submit(order, limit_s=BUILD_LIMIT_S if builds else OPEN_LIMIT_S)
         while not answered.done():
             await asyncio.wait((answered,), timeout=0.05)
             if link.progress and link.progress[-1].state is not self.state:

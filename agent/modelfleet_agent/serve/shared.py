@@ -29,6 +29,7 @@ class Shared:
 
     Attributes:
         threads, watchdog_s: of every model.
+        engines: folder for engines that runtimes build on this device.
         busy: number of real requests under way in the process.
         fell_back: called when a slot fell back, to have it saved.
     """
@@ -39,6 +40,7 @@ class Shared:
     windows: ClosedWindows
     threads: int
     watchdog_s: float
+    engines: str
     busy: Callable[[], int]
     fell_back: Callable[[], None]
 

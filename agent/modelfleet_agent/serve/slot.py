@@ -125,6 +125,7 @@ class Slot:
                     ref,
                     threads=self._shared.threads,
                     watchdog_s=self._shared.watchdog_s,
+                    engines=self._shared.engines,
                     clock=self._clock,
                     changed=self.settle,
                 )

@@ -8,7 +8,7 @@ director.json       highest revision seen and the last statement
 journal/            what the lifecycle was about to do (docs/guides/agent.md, "The journal")
 store/              variant folders, content-addressed
 outbox/             reports that are not delivered yet
-serve/              serve's own: table.json, serve.sock, lock, logs
+serve/              serve's own: table.json, serve.sock, lock, logs, engines (docs/guides/tensorrt.md)
 requests/           what people at the device asked for (`modelfleet-agent rollback`)
 status.json         for `modelfleet-agent status`, rewritten when something changes
 """

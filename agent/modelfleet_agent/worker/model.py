@@ -27,7 +27,7 @@ from modelfleet_runtimes import golden as golden_set
 from modelfleet_runtimes import registry
 from modelfleet_runtimes.comparators import Comparator, finite, for_manifest
 from modelfleet_runtimes.golden import Golden
-from modelfleet_runtimes.port import Session
+from modelfleet_runtimes.port import KeepsEngines, Session
 
 from ..control.framing import Buffer, invalid
 from ..control.protocol import ModelState, SelfTest
@@ -189,6 +189,8 @@ def open_variant(order: Open, ticks: Callable[[], int]) -> Iterator[Opened | Loa
     manifest, variant, contract = read_folder(folder, order.variant)
     comparator = for_manifest(manifest)
     runtime = registry.load(variant.runtime.name)
+    if order.engines and isinstance(runtime, KeepsEngines):
+        runtime = runtime.with_engines(Path(order.engines))
     label = f"{runtime.name} {runtime.version()}"
     yield Opened(ModelState.STARTING, label)
     session = runtime.open(folder, variant.entry, contract, order.threads, variant.runtime.options)

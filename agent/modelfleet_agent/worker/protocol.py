@@ -37,12 +37,13 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Open:
     """`folder` is a complete variant folder; `self_test` is left out when a tested variant is loaded
-    again."""
+    again. `engines` is a folder for engines that a runtime builds on this device; empty = none is kept."""
 
     folder: str
     variant: str
     threads: int
     self_test: bool
+    engines: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,12 @@ def build(
             "--companion", help="The model as torch.export program, for ExecuTorch.", metavar="M.pt2"
         ),
     ] = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            "--previous", help="An earlier release folder: say what deltas from it would cost.", metavar="DIR"
+        ),
+    ] = None,
     class_file: Annotated[
         list[Path] | None, typer.Option("--class-file", help="DeviceClass resource (YAML) of your own.")
     ] = None,
@@ -95,7 +101,8 @@ def build(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Build variants of a model for device classes, and measure each in its real runtime against the float
-    parent. Exit code: 0 all classes built, 3 some, 4 none. To read a report again: fleetctl build report DIR.
+    parent. Exit code: 0 all classes built, 3 some, 4 none.
+    See also: fleetctl build report, fleetctl build prune, fleetctl build env.
 
     With --remote it runs on the controller, which signs nothing: the release folder comes back here, checked
     file by file. See also fleetctl build list, show, fetch and cancel.
@@ -160,6 +167,7 @@ def build(
         max_drop_points=_points(max_drop),
         objective=Kinds(objective.value) if objective is not None else None,
         companion=companion,
+        previous=previous,
         precisions=tuple(precision) if precision else None,
         known_classes=known,
         cache=made.settings.cache_dir / "build" if cache else None,

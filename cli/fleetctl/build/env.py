@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 ENVIRONMENTS: Final = "isolated"
 """Folder of the environments, in the cache."""
 
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What `list` shows."""
+
+    items: tuple[Found, ...]
+    schema: int = 1
+
+
 app = group("Isolated environments of tools that cannot share ours: made on demand, locked, removable.")
 Name = Annotated[str, typer.Argument(help="Of the tool, as `list` shows it.", metavar="NAME")]
 
@@ -32,7 +42,7 @@ def list_(ctx: typer.Context, output: OutputOption = Format.TABLE) -> None:
       fleetctl build env list
     """
     made = app_of(ctx)
-    emit(made.terminal, _environments(made).listing(_tools()), output, _listed)
+    emit(made.terminal, Listing(_environments(made).listing(_tools())), output, _listed)
 
 
 @app.command()
@@ -95,7 +105,7 @@ def _tool(name: str) -> IsolatedTool:
     return found
 
 
-def _listed(view: tuple[Found, ...]) -> list[Block]:
+def _listed(view: Listing) -> list[Block]:
     rows = [
         (
             item.tool,
@@ -104,6 +114,6 @@ def _listed(view: tuple[Found, ...]) -> list[Block]:
             item.about or "-",
             item.folder,
         )
-        for item in view
+        for item in view.items
     ]
     return [Table(("TOOL", "STATE", "SIZE", "FOR", "FOLDER"), rows, "no isolated tools", ("SIZE",))]

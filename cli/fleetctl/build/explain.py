@@ -65,7 +65,9 @@ def blocks(view: Explanation) -> list[Block]:
     """The table of layers in the order of the graph, then what it means."""
     found = view.layers
     guilty = found.divergence.value if found.divergence is not None else None
-    top = max((layer.own_error for layer in found.layers), default=0.0)
+    # Later layers may be off by far more: the bars are about the one that is named.
+    named = [layer.own_error for layer in found.layers if guilty in (None, layer.value)]
+    top = max(named, default=0.0)
     made: list[Block] = [
         f"{view.release} {view.variant} against {view.model}, {found.samples} samples",
         "",
@@ -97,7 +99,7 @@ def _runtime(error: float | None) -> str:
 def _row(layer: Layer, top: float, guilty: str | None) -> list[Cell]:
     style = "bold red" if layer.value == guilty else "yellow" if layer.suspect else ""
     mark = "> " if layer.value == guilty else "? " if layer.suspect else "  "
-    filled = round(BAR * layer.own_error / top) if top > 0 else 0
+    filled = min(BAR, round(BAR * layer.own_error / top)) if top > 0 else 0
     cells = [
         mark + _short(layer.node),
         "+".join(layer.operators[-3:]),

@@ -28,8 +28,10 @@ def share(value: float) -> str:
 
 
 def worst_class(m: Measurements) -> str:
-    """Which class lost most, and how much; empty until measurements carry it."""
-    return ""
+    """`3: 1.67pt`, the class that lost most; empty where none has enough samples or none lost anything."""
+    if m.worst_class is None or m.class_drop_points is None or m.class_drop_points <= 0:
+        return ""
+    return f"{m.worst_class}: {m.class_drop_points:.2f}pt"
 
 
 def ratio(m: Measurements) -> str:

@@ -46,6 +46,7 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
         blocks += _below(c)
         if drawn := pareto.lines(c):
             blocks += ["", *drawn]
+    blocks += _deltas(view)
     blocks += [f"warning: {w}" for w in view.warnings]
     if view.release is not None and folder is not None:
         blocks += [
@@ -62,6 +63,25 @@ def _worth(p: ParentReport) -> str:
     if p.points_per_sample is not None:
         return f" (one sample is {p.points_per_sample:.2g}pt)"
     return f" (RMSE {p.raw_error:.4g})" if p.raw_error is not None else ""
+
+
+def _deltas(view: BuildReport) -> list[Block]:
+    if not view.deltas:
+        return []
+    titles = ("DELTA (ESTIMATE)", "FROM", "SIZE", "OF", "SHARE", "BYTES EQUAL", "SCALES CHANGED")
+    rows = [
+        [
+            item.variant,
+            item.previous,
+            size(item.delta_bytes),
+            size(item.full_bytes),
+            f"{100 * item.share:.0f} %",
+            f"{100 * item.equal_share:.1f} %",
+            f"{item.changed_scales} of {item.scales}" if item.scales else "-",
+        ]
+        for item in view.deltas
+    ]
+    return ["", Table(titles, rows, right=titles[2:])]
 
 
 def _table(c: ClassReport) -> Table:

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,19 @@ def _explain(job: ExplainJob, tell: Tell) -> Any:
 
     target = job.target
     folder, runtime = Path(target.folder), None
+    notes: tuple[str, ...] = ()
     if job.run:
         elsewhere = Path(target.python) if target.python is not None else None
-        runtime = registry.load(target.runtime, elsewhere).open(
-            folder, target.entry, target.contract, options=target.options
-        )
+        try:
+            runtime = registry.load(target.runtime, elsewhere).open(
+                folder, target.entry, target.contract, options=target.options
+            )
+        except ModelfleetError as error:
+            # A broken variant may not even load; its layers say more than its runtime.
+            notes = (f"its own runtime does not open it: {error.happened}",)
     what = Compared(Path(job.parent), folder / target.entry, target.contract, job.precision, runtime)
-    return compare_layers(what, read_inputs(Path(job.inputs)), tell)
+    found = compare_layers(what, read_inputs(Path(job.inputs)), tell)
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def _die_with_parent() -> None:

@@ -89,7 +89,7 @@ def call(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=_environment(folder, threads),
+                env=environment(folder, threads),
                 pass_fds=(writer,),
             )
         finally:
@@ -106,7 +106,8 @@ def call(
     return _result(folder, script, kind, status, log)
 
 
-def _environment(folder: Path, threads: int) -> dict[str, str]:
+def environment(folder: Path, threads: int = 1) -> dict[str, str]:
+    """Of a foreign program: nothing of the caller's, and nothing of ours, such as our packages."""
     return {
         "PATH": os.defpath,
         "HOME": str(folder),

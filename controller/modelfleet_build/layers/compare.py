@@ -21,6 +21,7 @@ from modelfleet_build.layers.statistics import LayerSums, ratio, relative
 from modelfleet_build.layers.tap import FloatArray, Tap, TapRequest, open_tap
 from modelfleet_build.layers.tap_onnx import OnnxSession
 from modelfleet_build.port import Tell
+from modelfleet_core.errors import ModelfleetError
 from modelfleet_core.release.contract import InputContract
 from modelfleet_core.release.manifest import Precision
 from modelfleet_runtimes.port import Session
@@ -134,7 +135,12 @@ class _Bench:
             for name, item in sums.items():
                 item.add(parent[name], given[name], forced[name])
             if runtime is not None:
-                answer = runtime.run({self._input: self._sample(row)})
+                try:
+                    answer = runtime.run({self._input: self._sample(row)})
+                except ModelfleetError as error:
+                    self.notes.append(f"its own runtime failed on sample {row + 1}: {error.happened}")
+                    runtime = None
+                    continue
                 for name, pair in answered.items():
                     if name in given:
                         difference, reference = relative(answer[name] - given[name], parent[name])

@@ -32,7 +32,7 @@ class StoredRange:
 
 def stored_range(scale: object, zero_point: object, dtype: npt.DTypeLike) -> StoredRange:
     """The range of integers of `dtype` that stand for (q - zero_point) * scale."""
-    limits = np.iinfo(np.dtype(dtype))
+    limits = np.iinfo(np.dtype(dtype).name)
     step, point = np.asarray(scale, np.float64), np.asarray(zero_point, np.float64)
     return StoredRange(step, (limits.min - point) * step, (limits.max - point) * step)
 

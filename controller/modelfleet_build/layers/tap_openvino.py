@@ -21,7 +21,8 @@ class OpenVinoTap:
         silence_telemetry()
         import openvino
 
-        core = openvino.Core()
+        library: Any = openvino
+        core = library.Core()
         model = core.read_model(str(request.path))
         self._inputs = {item.physical.name: item.logical.name for item in request.contract.inputs}
         ports: dict[str, Any] = {}
@@ -38,9 +39,9 @@ class OpenVinoTap:
         self._names = tuple(ports)
         self._direct = [n for n, port in ports.items() if port.get_node().get_type_name() == "Parameter"]
         self._inner = [name for name in self._names if name not in self._direct]
-        results = [openvino.opset13.result(ports[name]) for name in self._inner]
+        results = [library.opset13.result(ports[name]) for name in self._inner]
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-        compiled = core.compile_model(openvino.Model(results, model.get_parameters()), "CPU", settings)
+        compiled = core.compile_model(library.Model(results, model.get_parameters()), "CPU", settings)
         self._request: Any = compiled.create_infer_request()
 
     @property

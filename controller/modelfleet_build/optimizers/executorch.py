@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from modelfleet_build.isolated.call import call
 from modelfleet_build.isolated.tools import TORCH, IsolatedTool
@@ -78,14 +79,9 @@ class ExecuTorchOptimizer:
         """See `port.Optimizer.alternatives`."""
         return ()
 
-    def convert(self, task: ConversionTask, tell: Tell) -> Converted:
-        """See `port.Optimizer.convert`.
-
-        Raises:
-            CallerError: MF-1472, no `.pt2` was given; MF-1473, it is none, or not of this model; MF-1474, a
-                node shall stay in float: a `.pt2` does not know the ONNX model's names.
-        """
-        if task.companion is None:
+    def check(self, companion: Path | None) -> None:
+        """See `port.Isolated.check`."""
+        if companion is None:
             raise CallerError(
                 Code.COMPANION_MISSING,
                 "ExecuTorch variants are made from a torch.export program, and none was given",
@@ -93,6 +89,15 @@ class ExecuTorchOptimizer:
                 todo="write it where the model was trained: torch.export.save(torch.export.export("
                 "model.eval(), (example,)), 'model.pt2'), and give --companion model.pt2",
             )
+
+    def convert(self, task: ConversionTask, tell: Tell) -> Converted:
+        """See `port.Optimizer.convert`.
+
+        Raises:
+            CallerError: MF-1472, no `.pt2` was given; MF-1473, it is none, or not of this model; MF-1474, a
+                node shall stay in float: a `.pt2` does not know the ONNX model's names.
+        """
+        self.check(task.companion)
         if task.recipe.keep_float:
             raise CallerError(
                 Code.KEEP_FLOAT_UNSUPPORTED,

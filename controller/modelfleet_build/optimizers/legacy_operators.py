@@ -1,7 +1,7 @@
 """Which operators tflite-runtime 2.14 has, and the newest version of each. Measured, not remembered.
 
 Each operator of the schema was given to the interpreter of that wheel in versions 1 to 15; the table holds
-the newest that its resolver did not refuse. tests/build/test_legacy_runtime.py asks the wheel again.
+the newest that its resolver did not refuse. tests/runtimes/test_tflite_legacy.py asks the wheel again.
 """
 
 from __future__ import annotations

@@ -36,8 +36,6 @@ _RECIPES = (
     Recipe("int8-dynamic", Precision.INT8, {"activations": "dynamic", "weights": "int8 per channel"}),
 )
 CALIBRATIONS = ("minmax", "percentile 99.999", "percentile 99.99", "entropy")
-_LEAST_HALF = 5.96e-8
-_GREATEST_HALF = 65504.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +77,6 @@ def other_calibrations(recipe: Recipe) -> tuple[Recipe, ...]:
         for method in CALIBRATIONS
         if used is not None and method != used
     )
-
-
-def simplified(model: Any, scratch: Path) -> Any:
-    """The same ONNX model with constants and batch normalisation folded, in standard operators.
-
-    Args:
-        model: An `onnx.ModelProto`.
-        scratch: Folder for two files.
-    """
-    import onnx
-    import onnxruntime
-
-    source, target = scratch / "full.onnx", scratch / "folded.onnx"
-    onnx.save(model, str(source))
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(source), sess_options=options, providers=["CPUExecutionProvider"])
-    return onnx.load(str(target))
 
 
 def quantise(
@@ -172,9 +150,6 @@ def _halve(source: Path, target: Path, keep_float: Sequence[str]) -> None:
     halved = OnnxModel(
         convert_float_to_float16(
             onnx.load(str(source)),
-            # The library would clip constants at 10 000 and lift those below 1e-7; half precision holds more.
-            min_positive_val=_LEAST_HALF,
-            max_finite_val=_GREATEST_HALF,
             keep_io_types=True,
             node_block_list=list(keep_float),
         )

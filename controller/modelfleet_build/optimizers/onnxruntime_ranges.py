@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ BINS = 2048
 _LEVELS = 128
 # The search looks at every 8th of the 1920 candidates: a step is 0.4 % of the range.
 _STRIDE = 8
+_SMOOTHING = 1e-3
 
 
 def ranges(model: Path, samples: FloatArray, method: str, percentile: float) -> dict[str, Range]:
@@ -110,10 +112,9 @@ def _divergence(counts: Counts, bins: int) -> float:
     total, coarse = clipped.sum(), spread.sum()
     if total == 0 or coarse == 0:
         return np.inf
-    p, q = clipped / total, spread / coarse
+    # Clipped values land where nothing else may be; without smoothing one of them would weigh infinitely.
+    p, q = clipped / total, (1.0 - _SMOOTHING) * spread / coarse + _SMOOTHING / bins
     wanted = p > 0
-    if not (q[wanted] > 0).all():
-        return np.inf
     return float((p[wanted] * np.log(p[wanted] / q[wanted])).sum())
 
 
@@ -141,7 +142,8 @@ def _values(widened: bytes, names: list[str], samples: FloatArray) -> Iterator[t
     for row in range(len(samples)):
         sample = samples[row : row + 1]
         yield source, sample
-        yield from zip(names, session.run(names, {source: sample}), strict=True)
+        values: list[Any] = list(session.run(names, {source: sample}))
+        yield from zip(names, values, strict=True)
 
 
 def _widened(model: Path) -> tuple[bytes, list[str], set[str]]:

@@ -91,7 +91,15 @@ def _absorbed(
 
 def _is_float(file: TfliteFile, operator: FileOperator) -> bool:
     touched = [file.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    return all(tensor.kind in _FLOAT_SAFE and not tensor.scales for tensor in touched)
+    # Weights of less precision may also come in through an operator that widens them.
+    widened = {
+        item.outputs[0]
+        for item in file.operators
+        if item.code == tflite_file.DEQUANTIZE and file.tensors[item.inputs[0]].constant
+    }
+    return not widened & set(operator.inputs) and all(
+        tensor.kind in _FLOAT_SAFE and not tensor.scales for tensor in touched
+    )
 
 
 def _unknown(name: str, why: str) -> CallerError:

@@ -131,7 +131,7 @@ def _float_model(task: ConversionTask) -> bytes:
 
 
 def _quantised(data: bytes, task: ConversionTask, tell: Tell) -> bytes:
-    from ai_edge_quantizer import quantizer
+    from ai_edge_quantizer import qtyping, quantizer
 
     from modelfleet_build.tflite import with_inline_constants
 
@@ -140,7 +140,9 @@ def _quantised(data: bytes, task: ConversionTask, tell: Tell) -> bytes:
         tool = quantizer.Quantizer(bytearray(data))
         tool.load_quantization_recipe(_settings(task.recipe))
         for name in kept:
-            tool.update_quantization_recipe(_scope(name), "*", algorithm_key="no_quantize")
+            tool.update_quantization_recipe(
+                _scope(name), qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
+            )
         ranges = _calibrated(data, tool, task, tell) if task.recipe.needs_calibration else None
         result = tool.quantize(ranges, enable_progress_report=False).quantized_model
         if result is None:
@@ -156,14 +158,16 @@ def _quantised(data: bytes, task: ConversionTask, tell: Tell) -> bytes:
 
 def _settings(recipe: Recipe) -> Any:
     """The quantizer's own recipe."""
-    from ai_edge_quantizer import algorithm_manager, recipe_manager
+    from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
     from ai_edge_quantizer import recipe as recipes
 
     algorithms = algorithm_manager.AlgorithmName
     settings = recipe.parameters
     if settings["quantizer"] == FP16.parameters["quantizer"]:
         manager = recipe_manager.RecipeManager()
-        manager.add_weight_only_config(".*", "*", num_bits=16, algorithm_key=algorithms.FLOAT_CASTING)
+        manager.add_weight_only_config(
+            ".*", qtyping.TFLOperationName.ALL_SUPPORTED, num_bits=16, algorithm_key=algorithms.FLOAT_CASTING
+        )
         return manager.get_quantization_recipe()
     chosen = {"minmax": algorithms.MIN_MAX_UNIFORM_QUANT, "octav": algorithms.OCTAV}[settings["weights"]]
     make = {"static_wi8_ai8": recipes.static_wi8_ai8, "dynamic_wi8_afp32": recipes.dynamic_wi8_afp32}
@@ -182,7 +186,7 @@ def _calibrated(data: bytes, tool: Any, task: ConversionTask, tell: Tell) -> Any
     manager.load_quantization_recipe(tool.get_quantization_recipe())
     update = {"moving average": qsv_utils.moving_average_update, "minmax": qsv_utils.min_max_update}[method]
     # One thread: sums in another order would be other bytes.
-    observer = calibrator.Calibrator(bytearray(data), num_threads=1, qsv_update_func=update)
+    observer = calibrator.Calibrator(data, num_threads=1, qsv_update_func=update)
     name = task.facts.inputs[0].name
     rows = [{name: samples[row : row + 1]} for row in range(len(samples))]
     observer.calibrate({_SIGNATURE: rows}, manager)

@@ -74,7 +74,7 @@ def reasons(output: str) -> dict[str, str]:
     for line in output.splitlines():
         matched = _WARNING.match(line)
         if matched is not None:
-            name = matched["name"]
+            name = str(matched["name"])
             found.setdefault(name, "")
         elif name is not None and line.strip():
             found[name] = f"{found[name]} {line.removeprefix(_REASON).strip()}".strip()[:_MAX_REASON]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ FloatArray = npt.NDArray[np.float32]
 
 _LIGHT_IMPORT = """
 import importlib, json, sys
-plugin = importlib.import_module(sys.argv[1]).plugin
+module, _, attribute = sys.argv[1].partition(":")
+plugin = getattr(importlib.import_module(module), attribute)
 plugin.name, plugin.runtime, plugin.packages
 json.dump(sorted(name for name in sys.modules if "." not in name), sys.stdout)
 """
@@ -49,6 +51,8 @@ class OptimizerCase:
         heavy: Top-level modules that must not be imported with the plug-in.
         options: Options of the device class.
         companion: The model in another form, where the plug-in needs it.
+        python: Interpreter of its isolated environment, where it has one.
+        point: `module:attribute` where a process finds the plug-in; empty = `plugin` beside its class.
     """
 
     model: Path
@@ -61,14 +65,23 @@ class OptimizerCase:
     heavy: tuple[str, ...]
     options: Mapping[str, str] = field(default_factory=dict)
     companion: Path | None = None
+    python: Path | None = None
+    point: str = ""
+
+    def found_at(self, optimizer: Optimizer) -> str:
+        """Where a process finds the plug-in."""
+        return self.point or f"{type(optimizer).__module__}:plugin"
 
 
 class OptimizerConformance:
     """Subclass it, name the subclass `Test...` and give it the fixtures `optimizer` and `case`."""
 
     def test_metadata_without_the_converter(self, optimizer: Optimizer, case: OptimizerCase) -> None:
-        command = [sys.executable, "-c", _LIGHT_IMPORT, type(optimizer).__module__]
-        answer = subprocess.run(command, capture_output=True, check=True, timeout=60)
+        command = [sys.executable, "-c", _LIGHT_IMPORT, case.found_at(optimizer)]
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        answer = subprocess.run(
+            ["/usr/bin/env", f"PYTHONPATH={path}", *command], capture_output=True, check=True, timeout=60
+        )
         assert not set(json.loads(answer.stdout)) & set(case.heavy)
         assert optimizer.name
         assert optimizer.runtime
@@ -105,6 +118,7 @@ class OptimizerConformance:
                 beside=beside,
                 options=case.options,
                 companion=case.companion,
+                python=case.python,
             )
             converted = optimizer.convert(task, lambda text: None)
             assert converted.contract.logical() == (case.facts.inputs, case.facts.outputs)
@@ -124,7 +138,7 @@ class OptimizerConformance:
         for name in ("one", "two"):
             files, beside = _folders(tmp_path / name)
             job = ConvertJob(
-                optimizer=f"{type(optimizer).__module__}:plugin",
+                optimizer=case.found_at(optimizer),
                 model=str(case.model),
                 facts=case.facts,
                 recipe=recipe,
@@ -133,6 +147,7 @@ class OptimizerConformance:
                 beside=str(beside),
                 options=dict(case.options),
                 companion=str(case.companion) if case.companion is not None else None,
+                python=str(case.python) if case.python is not None else None,
             )
             child = Job(folder=str(tmp_path / name), data_limit_bytes=0, convert=job)
             runner.run(child, runner.Allowance(120, 4 * 1024**3), SystemClock(), lambda text: None)
@@ -152,7 +167,7 @@ def _opened(optimizer: Optimizer, converted: Converted, task: ConversionTask) ->
     stand_in = converted.stand_in
     if stand_in is None:
         options = optimizer.runtime_options(task.options)
-        runtime = registry.load(optimizer.runtime)
+        runtime = registry.load(optimizer.runtime, task.python)
         return runtime.open(task.folder, converted.entry, converted.contract, options=options)
     assert stand_in.why
     assert stand_in.contract.logical() == converted.contract.logical()

@@ -10,7 +10,7 @@ import onnx
 from modelfleet_build.tflite.canonicalise import canonicalise
 from modelfleet_build.tflite.emitter import Emitter
 from modelfleet_build.tflite.fusion import fuse
-from modelfleet_build.tflite.graph import Graph, Refused, Shape
+from modelfleet_build.tflite.graph import Graph, Kind, Node, Refused, Shape
 from modelfleet_build.tflite.layout import Order
 from modelfleet_build.tflite.ops import FUSABLE, OPERATORS
 from modelfleet_build.tflite.writer import TfliteWriter, Weights
@@ -66,21 +66,22 @@ def convert(model: onnx.ModelProto, *, weights: Weights = Weights.FLOAT32) -> Tf
         Refused: Some node cannot be expressed exactly; it is named.
     """
     graph = canonicalise(model)
-    unsupported = unsupported_nodes(graph)
-    if unsupported:
-        raise unsupported[0]
+    for refused in unsupported_nodes(graph):
+        raise refused
     graph = fuse(graph, FUSABLE)
     emitter = Emitter(graph, TfliteWriter(VERSION, weights))
     inputs = [(name, emitter.input(name)) for name in graph.inputs]
     for node in graph.nodes:
-        emitter.node = node
-        OPERATORS[node.op].emit(emitter, node)
+        _emit(emitter, node)
     taken = {tensor for _, tensor in inputs}
     outputs: list[tuple[str, int]] = []
     for name in graph.outputs:
         outputs.append((name, emitter.output(name, taken)))
         taken.add(outputs[-1][1])
-    data, present = emitter.writer.finish(inputs, outputs)
+    try:
+        data, present = emitter.writer.finish(inputs, outputs)
+    except ValueError as error:
+        raise Refused(model.graph.name, "graph", str(error)) from error
     return TfliteModel(
         data,
         tuple((name, graph.shape(name)) for name in graph.inputs),
@@ -94,9 +95,24 @@ def convert(model: onnx.ModelProto, *, weights: Weights = Weights.FLOAT32) -> Tf
 
 
 def unsupported_nodes(graph: Graph) -> list[Refused]:
-    """A refusal for every node whose operator is not in the table."""
-    return [
-        node.refuse(f"the operator {node.op} has no conversion to TFLite yet")
-        for node in graph.nodes
-        if node.op not in OPERATORS
-    ]
+    """A refusal for every node whose operator is not in the table, or not for such values."""
+    refusals: list[Refused] = []
+    for node in graph.nodes:
+        row = OPERATORS.get(node.op)
+        kinds = {graph.kind(name) for name in node.inputs if name in graph.shapes} - {Kind.FLOAT32}
+        if row is None:
+            refusals.append(node.refuse(f"the operator {node.op} has no conversion to TFLite yet"))
+        elif kinds and not row.any_kind:
+            names = ", ".join(sorted(kind.value.lower() for kind in kinds))
+            refusals.append(node.refuse(f"{names} values cannot be converted, only float32"))
+    return refusals
+
+
+def _emit(emitter: Emitter, node: Node) -> None:
+    """Emit one node; a form of it that nobody thought of is refused by name, like every other."""
+    emitter.node = node
+    try:
+        OPERATORS[node.op].emit(emitter, node)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise node.refuse(f"the converter does not understand this form of it ({what})") from error

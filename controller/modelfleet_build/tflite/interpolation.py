@@ -145,18 +145,18 @@ def _clamped(coordinate: Fraction, before: int) -> Fraction:
 def matrix(node: Node, rule: Rule, axis: Axis) -> FloatArray:
     """The axis as a linear map: weights [after, before] of a linear or cubic resize.
 
+    What lies outside of the source is its outermost element.
+
     Cubic by the kernel of Keys, Cubic Convolution Interpolation for Digital Image Processing (1981), as the
     ONNX operator defines it.
     """
     place = coordinates(node, rule, axis).astype(np.float64)
     result = np.zeros((axis.after, axis.before))
-    if rule.mode == "linear":
-        place = np.clip(place, 0, axis.before - 1)
     taps = (0, 1) if rule.mode == "linear" else (-1, 0, 1, 2)
     for row, coordinate in enumerate(place):
         base = int(np.floor(coordinate))
         weights = {base + tap: _weight(rule, coordinate - base - tap) for tap in taps}
-        if rule.inside:
+        if rule.inside and rule.mode == "cubic":
             weights = {index: value for index, value in weights.items() if 0 <= index < axis.before}
             total = sum(weights.values())
             weights = {index: value / total for index, value in weights.items()}

@@ -58,7 +58,8 @@ def reshape_plan(before: Shape, after: Shape, order: Order) -> tuple[Order, Orde
         the order of the result of a plain RESHAPE then.
     """
     position = {axis: index for index, axis in enumerate(order)}
-    blocks = sorted(_blocks(before, after), key=lambda block: min(position[axis] for axis in block[0]))
+    # Sorted by their innermost axes: what is stored last, in the longest runs, stays last.
+    blocks = sorted(_blocks(before, after), key=lambda block: max(position[axis] for axis in block[0]))
     wanted = tuple(axis for sources, _ in blocks for axis in sources)
     units = tuple(axis for axis in order if before[axis] == 1)
     source = order if without_unit_axes(before, order) == wanted else (*units, *wanted)

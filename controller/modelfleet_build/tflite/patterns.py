@@ -26,7 +26,11 @@ def name_activations(graph: Graph) -> Graph:
 
 
 def add_biases(graph: Graph) -> Graph:
-    """``MatMul`` by a constant and ``Add`` of a vector -> ``MatMul`` with a third input."""
+    """``MatMul`` by a constant and ``Add`` of a vector -> ``MatMul`` with a third input.
+
+    A single column stays apart. It is a denominator or the like more often than a layer; there a sum that
+    nearly cancels shows in which order it was added, and one ``Add`` of one element costs nothing.
+    """
     found = Found(graph)
     for node in graph.nodes:
         product = found.producer(node, "Add", "MatMul")
@@ -36,6 +40,8 @@ def add_biases(graph: Graph) -> Graph:
         weights = graph.constants.get(product.inputs[1])
         bias = graph.constants.get(others[0]) if others else None
         if weights is None or bias is None or weights.ndim != 2 or len(graph.shape(product.inputs[0])) < 2:
+            continue
+        if bias.size == 1 or bias.ndim == 0:
             continue
         if bias.size == bias.shape[-1] == weights.shape[1] and bias.ndim <= len(graph.shape(node.output)):
             name = f"{node.output}:bias"

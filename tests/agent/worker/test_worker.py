@@ -23,6 +23,7 @@ from modelfleet_agent.worker.protocol import Answer, GoldenPart, Op, Open, Opene
 from tests.agent.serve.support.fixtures import Variants
 from tests.agent.serve.support.truth import compared, logits
 from tests.agent.serve.support.variants import Images
+from tests.build.edge import tflm
 
 HEAD = (TensorHead("image", (1, 1, 32, 32)),)
 LOGITS = (TensorHead("logits", (1, 10)),)
@@ -69,7 +70,7 @@ def steps(answers: list[Answer]) -> list[ModelState]:
     return [answer.opened.state for answer in answers if answer.opened is not None]
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "litert", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert", "openvino", pytest.param("tflm", marks=tflm)])
 def test_a_variant_is_loaded_tested_and_warmed(
     worker: Worker, variants: Variants, live_images: Images, runtime: str
 ) -> None:

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from modelfleet_build.layers.compare import Compared, compare_layers
+from modelfleet_build.layers.explain import ExplainRequest, explain
 from modelfleet_build.layers.report import LayerReport
+from modelfleet_core.clock import SystemClock
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import CallerError
 from modelfleet_core.release.contract import InputContract
 from modelfleet_core.release.manifest import FLOATS, Precision
 from modelfleet_core.wire import codec
@@ -115,3 +119,39 @@ def test_the_effects_of_all_layers_can_be_asked_for(full_build: FullBuild) -> No
     # Nothing comes after the output: the effect of its own error is that error.
     assert last.effect == pytest.approx(last.own_error, rel=1e-3)
     assert 0 < sum(effect or 0.0 for effect in effects) < 1
+
+
+def test_a_variant_that_its_runtime_refuses_is_explained_all_the_same(
+    full_build: FullBuild, tmp_path: Path
+) -> None:
+    """XNNPACK refuses a padding that changes the scale; the layers still say which range was clipped."""
+    release = tmp_path / "release"
+    shutil.copytree(full_build.folder, release)
+    DEEDS["arm-litert.int8"]["clip"](release / "variants" / "arm-litert.int8" / "model.tflite", EARLY)
+    found = explain(ExplainRequest(release, "arm-litert.int8", samples=4), SystemClock(), lambda text: None)
+    assert found.layers.divergence is not None
+    assert found.layers.divergence.value == EARLY
+    assert any(note.startswith("its own runtime does not open it: ") for note in found.layers.notes)
+    assert found.layers.outputs[0].runtime_error is None
+
+
+def test_a_file_that_was_compiled_for_an_accelerator_is_refused(
+    full_build: FullBuild, tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(full_build.folder, release)
+    entry = release / "variants" / "arm-litert.int8" / "model.tflite"
+    entry.write_bytes(entry.read_bytes() + b"ethos-u")
+    with pytest.raises(CallerError, match="compiled for the accelerator") as caught:
+        explain(ExplainRequest(release, "arm-litert.int8"), SystemClock(), lambda text: None)
+    assert caught.value.code is Code.LAYERS_OPAQUE
+
+
+def test_a_model_that_changed_since_is_refused(full_build: FullBuild, tmp_path: Path) -> None:
+    request = ExplainRequest(full_build.folder, "arm-litert.int8", model=DIGITS / "digits-1.0.onnx")
+    with pytest.raises(CallerError, match="is not the model of digits:1.1") as caught:
+        explain(request, SystemClock(), lambda text: None)
+    assert caught.value.code is Code.EXPLAIN_PARENT
+    moved = replace(request, model=tmp_path / "gone.onnx")
+    with pytest.raises(CallerError, match="cannot be read"):
+        explain(moved, SystemClock(), lambda text: None)

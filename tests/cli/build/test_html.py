@@ -12,6 +12,7 @@ import pytest
 from fleetctl.build.html.page import page
 from fleetctl.build.html.plot import plots
 from fleetctl.build.html.scale import linear, logarithmic
+from modelfleet_build.delta_estimate.report import DeltaEstimate
 from modelfleet_build.report import ClassReport
 
 from .reports import measured, report, variant
@@ -151,3 +152,16 @@ def test_linear_axes_never_promise_more_than_all(values: list[float]) -> None:
     assert max(axis.ticks) <= 100.0
     assert axis.high - axis.low >= 2.0
     assert all(10 <= axis.at(v) <= 110 for v in values)
+
+
+def test_deltas_are_shown_where_they_were_estimated() -> None:
+    assert "Deltas from" not in page(report(), None)
+    delta = DeltaEstimate(
+        "desk.int8", "digits:1.0", 64_000, 49_000, 28, 28, 0.057, 0.97, 20, 11, "calibration", "all <moved>"
+    )
+    text = page(replace(report(), deltas=(delta,)), None)
+    parsed(text)
+    assert "Deltas from digits:1.0" in text
+    assert "77 %" in text
+    assert "11 of 20" in text
+    assert "all &lt;moved&gt;" in text

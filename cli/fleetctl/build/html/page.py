@@ -27,6 +27,7 @@ def page(report: BuildReport, manifest: Manifest | None) -> str:
         *(_choice(item) for item in report.classes),
         "</ul>",
         *(_class(report, item) for item in report.classes),
+        _deltas(report),
         lineage(report, manifest),
         _foot(),
     ]
@@ -102,6 +103,34 @@ def _class(report: BuildReport, item: ClassReport) -> str:
         + (f'<div class="plots">{figures}</div>{legend}' if drawn else "")
         + variants(item)
         + "</section>"
+    )
+
+
+def _deltas(report: BuildReport) -> str:
+    if not report.deltas:
+        return ""
+    rows = []
+    for item in report.deltas:
+        cells = [
+            ("size", size(item.delta_bytes)),
+            ("of", size(item.full_bytes)),
+            ("share", f"{100 * item.share:.0f} %"),
+            ("equal bytes", f"{100 * item.equal_share:.1f} %"),
+            ("scales changed", f"{item.changed_scales} of {item.scales}" if item.scales else ""),
+        ]
+        told = "".join(f'<td class="r" data-label="{name}">{text or "–"}</td>' for name, text in cells)
+        cause = f'<td data-label="cause">{escape(item.cause) or "–"}</td>'
+        rows.append(f'<tr><td class="variant">{escape(item.variant)}</td>{told}{cause}</tr>')
+    numbers = ("size", "of", "share", "equal bytes", "scales changed")
+    head = '<th scope="col">variant</th>'
+    head += "".join(f'<th class="r" scope="col">{title}</th>' for title in numbers)
+    head += '<th scope="col">cause</th>'
+    previous = escape(report.deltas[0].previous)
+    return (
+        f'<section><h2 id="deltas">Deltas from {previous}</h2>'
+        '<p class="soft">Estimates of what devices that have it would fetch.</p>'
+        '<div class="scroll"><table class="cards"><thead><tr>'
+        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
 

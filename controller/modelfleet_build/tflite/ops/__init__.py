@@ -30,12 +30,14 @@ class Row:
         makes: The TFLite operators it becomes, RESHAPE and TRANSPOSE between layouts aside.
         refuses: What of it is refused; empty where nothing is.
         fuses: Whether it runs a following Relu, Clip(0, 6) or Clip(-1, 1) by itself.
+        any_kind: Whether it takes integers and conditions; all others take float32 alone.
     """
 
     emit: EmitFunction
     makes: str
     refuses: str = ""
     fuses: bool = False
+    any_kind: bool = False
 
 
 _SHAPE = "only a new shape"
@@ -46,7 +48,7 @@ _POOL = f"{_WINDOW}, dilations, windows over padding alone, auto_pad with stride
 OPERATORS: Mapping[str, Row] = {
     "Abs": Row(composed(elementwise.absolute), "MUL, MAXIMUM"),
     "Add": Row(elementwise.variadic("ADD"), "ADD", fuses=True),
-    "And": Row(elementwise.compare("LOGICAL_AND"), "LOGICAL_AND"),
+    "And": Row(elementwise.compare("LOGICAL_AND"), "LOGICAL_AND", any_kind=True),
     "ArgMax": Row(reduce.extreme_index("ARG_MAX"), "ARG_MAX", "select_last_index 1"),
     "ArgMin": Row(reduce.extreme_index("ARG_MIN"), "ARG_MIN", "select_last_index 1"),
     "AveragePool": Row(
@@ -61,14 +63,14 @@ OPERATORS: Mapping[str, Row] = {
         "training mode, statistics that are no constants",
         fuses=True,
     ),
-    "Cast": Row(elementwise.cast, "CAST", "types other than float32, int32, int64 and bool"),
+    "Cast": Row(elementwise.cast, "CAST", "types other than float32, int32, int64 and bool", any_kind=True),
     "Ceil": Row(elementwise.unary("CEIL"), "CEIL"),
     "Clip": Row(
         composed(activation.clip),
         "fused, else MUL with RELU6 or MINIMUM, MAXIMUM",
         "bounds that are no constants",
     ),
-    "Concat": Row(slicing.concat, "CONCATENATION"),
+    "Concat": Row(slicing.concat, "CONCATENATION", any_kind=True),
     "Conv": Row(
         conv.conv,
         "CONV_2D or DEPTHWISE_CONV_2D; PAD where padding is not SAME",
@@ -85,35 +87,39 @@ OPERATORS: Mapping[str, Row] = {
     "Div": Row(elementwise.divide, "DIV, or MUL for a constant divisor", fuses=True),
     "Dropout": Row(shaping.identity, "nothing", "training mode, its mask"),
     "Elu": Row(composed(activation.elu), "ELU"),
-    "Equal": Row(elementwise.compare("EQUAL"), "EQUAL"),
+    "Equal": Row(elementwise.compare("EQUAL"), "EQUAL", any_kind=True),
     "Erf": Row(
         composed(elementwise.error_function), "a polynomial with error below 1.5e-7; in Gelu's form GELU"
     ),
     "Exp": Row(elementwise.unary("EXP"), "EXP"),
     "Expand": Row(shaping.expand, "BROADCAST_TO"),
-    "Flatten": Row(shaping.reshape, _SHAPE),
+    "Flatten": Row(shaping.reshape, _SHAPE, any_kind=True),
     "Floor": Row(elementwise.unary("FLOOR"), "FLOOR"),
-    "Gather": Row(slicing.gather, "SLICE or GATHER", "indices that are no constants"),
+    "Gather": Row(slicing.gather, "SLICE or GATHER", "indices that are no constants", any_kind=True),
     "Gelu": Row(composed(activation.gelu), "GELU"),
     "Gemm": Row(dense.gemm, "FULLY_CONNECTED, or BATCH_MATMUL for two values", fuses=True),
     "GlobalAveragePool": Row(pool.global_average_pool, "MEAN"),
     "GlobalMaxPool": Row(pool.global_max_pool, "MAX_POOL_2D", _SPATIAL),
-    "Greater": Row(elementwise.compare("GREATER"), "GREATER"),
-    "GreaterOrEqual": Row(elementwise.compare("GREATER_EQUAL"), "GREATER_EQUAL"),
+    "Greater": Row(elementwise.compare("GREATER"), "GREATER", any_kind=True),
+    "GreaterOrEqual": Row(elementwise.compare("GREATER_EQUAL"), "GREATER_EQUAL", any_kind=True),
     "GroupNormalization": Row(normalise.group_normalization, "MEAN, SUB, MUL, ADD, RSQRT"),
     "HardSigmoid": Row(composed(activation.hard_sigmoid), "MUL, ADD with RELU6, MUL"),
     "HardSwish": Row(elementwise.unary("HARD_SWISH"), "HARD_SWISH"),
-    "Identity": Row(shaping.identity, "nothing"),
+    "Identity": Row(shaping.identity, "nothing", any_kind=True),
     "InstanceNormalization": Row(normalise.instance_normalization, "MEAN, SUB, MUL, ADD, RSQRT"),
-    "LRN": Row(normalise.local_response, "MUL, PAD, AVERAGE_POOL_2D, ADD, RSQRT; POW for unusual exponents"),
+    "LRN": Row(
+        normalise.local_response,
+        "MUL, PAD, AVERAGE_POOL_2D, ADD, RSQRT; POW for exponents other than 0.5, 0.75 and 1",
+        "even sizes",
+    ),
     "LayerNormalization": Row(
         normalise.layer_normalization, "MEAN, SUB, MUL, ADD, RSQRT", "outputs of mean and deviation"
     ),
     "LeakyRelu": Row(
         composed(activation.leaky_relu), "MUL, MAXIMUM; LEAKY_RELU for slopes outside of 0 to 1"
     ),
-    "Less": Row(elementwise.compare("LESS"), "LESS"),
-    "LessOrEqual": Row(elementwise.compare("LESS_EQUAL"), "LESS_EQUAL"),
+    "Less": Row(elementwise.compare("LESS"), "LESS", any_kind=True),
+    "LessOrEqual": Row(elementwise.compare("LESS_EQUAL"), "LESS_EQUAL", any_kind=True),
     "Log": Row(elementwise.unary("LOG"), "LOG"),
     "LogSoftmax": Row(activation.log_softmax, "LOG_SOFTMAX"),
     "LpNormalization": Row(normalise.lp_normalization, "MUL, SUM, SQRT, DIV"),
@@ -135,8 +141,8 @@ OPERATORS: Mapping[str, Row] = {
     "Mish": Row(composed(activation.mish), "LOGISTIC, LOG, TANH, MUL"),
     "Mul": Row(elementwise.variadic("MUL"), "MUL", fuses=True),
     "Neg": Row(composed(elementwise.negative), "MUL"),
-    "Not": Row(elementwise.unary("LOGICAL_NOT"), "LOGICAL_NOT"),
-    "Or": Row(elementwise.compare("LOGICAL_OR"), "LOGICAL_OR"),
+    "Not": Row(elementwise.unary("LOGICAL_NOT"), "LOGICAL_NOT", any_kind=True),
+    "Or": Row(elementwise.compare("LOGICAL_OR"), "LOGICAL_OR", any_kind=True),
     "PRelu": Row(activation.prelu, "RELU, SUB, MUL, ADD"),
     "Pad": Row(slicing.pad, "PAD, PADV2 or MIRROR_PAD; SLICE for negative pads", "mode wrap, rank above 4"),
     "Pow": Row(elementwise.power, "MUL, SQRT, DIV or POW"),
@@ -152,7 +158,7 @@ OPERATORS: Mapping[str, Row] = {
     "ReduceSum": Row(reduce.reduction("SUM"), "SUM"),
     "ReduceSumSquare": Row(reduce.square_sum, "MUL, SUM"),
     "Relu": Row(composed(activation.clip), "fused, else RELU"),
-    "Reshape": Row(shaping.reshape, _SHAPE),
+    "Reshape": Row(shaping.reshape, _SHAPE, any_kind=True),
     "Resize": Row(
         resize.resize,
         "RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR where exact; else GATHER, or BATCH_MATMUL by a constant",
@@ -161,21 +167,21 @@ OPERATORS: Mapping[str, Row] = {
     "Selu": Row(composed(activation.selu), "ELU, RELU, SUB, MUL, ADD"),
     "Sigmoid": Row(elementwise.unary("LOGISTIC"), "LOGISTIC"),
     "Sin": Row(elementwise.unary("SIN"), "SIN"),
-    "Slice": Row(slicing.slice_, "SLICE, STRIDED_SLICE; REVERSE_V2 for negative steps"),
+    "Slice": Row(slicing.slice_, "SLICE, STRIDED_SLICE; REVERSE_V2 for negative steps", any_kind=True),
     "Softmax": Row(activation.softmax, "SOFTMAX"),
     "Softplus": Row(composed(activation.softplus), "ABS, LOGISTIC, LOG, RELU, SUB"),
     "SpaceToDepth": Row(shaping.space_to_depth, "SPACE_TO_DEPTH"),
-    "Split": Row(slicing.split, "SPLIT, or SLICE for parts that differ"),
+    "Split": Row(slicing.split, "SPLIT, or SLICE for parts that differ", any_kind=True),
     "Sqrt": Row(elementwise.unary("SQRT"), "SQRT"),
-    "Squeeze": Row(shaping.reshape, _SHAPE),
+    "Squeeze": Row(shaping.reshape, _SHAPE, any_kind=True),
     "Sub": Row(elementwise.variadic("SUB"), "SUB", fuses=True),
     "Sum": Row(elementwise.variadic("ADD"), "ADD", fuses=True),
     "Tanh": Row(elementwise.unary("TANH"), "TANH"),
     "Tile": Row(shaping.tile, "TILE"),
-    "Transpose": Row(shaping.transpose, "nothing; a TRANSPOSE only where a reader needs it"),
-    "Unsqueeze": Row(shaping.reshape, _SHAPE),
+    "Transpose": Row(shaping.transpose, "nothing; a TRANSPOSE only where a reader needs it", any_kind=True),
+    "Unsqueeze": Row(shaping.reshape, _SHAPE, any_kind=True),
     "Upsample": Row(resize.resize, "as Resize", _SPATIAL),
-    "Where": Row(elementwise.where, "SELECT_V2"),
+    "Where": Row(elementwise.where, "SELECT_V2", any_kind=True),
 }
 
 FUSABLE = frozenset(name for name, row in OPERATORS.items() if row.fuses)

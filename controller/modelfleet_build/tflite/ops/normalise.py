@@ -73,9 +73,11 @@ def local_response(emitter: Emitter, node: Node) -> None:
     """``LRN``: x over a power of the mean square of neighbouring channels.
 
     The mean is an AVERAGE_POOL_2D that takes channels for columns, which unlike
-    LOCAL_RESPONSE_NORMALIZATION has an int8 form and any size.
+    LOCAL_RESPONSE_NORMALIZATION has an int8 form.
     """
     source, size = node.inputs[0], node.integer("size", 1)
+    if size % 2 == 0:
+        raise node.refuse(f"an even size ({size}) cannot be converted; onnxruntime has none either")
     order = channels_last(emitter.rank(source))
     tensor = emitter.get(source, order)
     shape = emitter.dims(tensor)

@@ -72,7 +72,7 @@ def build(folder: Path, version: str, runtime: str = "onnxruntime", spoil: float
     Args:
         folder: parent of the variant's folder.
         version: one of `FILES`.
-        runtime: onnxruntime, litert or openvino.
+        runtime: onnxruntime, litert, tflm or openvino.
         spoil: added to the recorded golden answers, so that the self-test fails.
     """
     name = f"{runtime}.fp32"
@@ -119,7 +119,7 @@ def build(folder: Path, version: str, runtime: str = "onnxruntime", spoil: float
 
 
 def _model(place: Path, source: Path, runtime: str) -> tuple[str, InputContract]:
-    if runtime == "litert":
+    if runtime in ("litert", "tflm"):
         (place / "model.tflite").write_bytes(convert(onnx.load(source)).data)
         return "model.tflite", _contract(Layout.NHWC, (1, 32, 32, 1), (1, 10))
     if runtime == "openvino":

@@ -1,0 +1,129 @@
+"""`fleetctl build prune`: structured pruning and distillation by a training hook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleetctl.app import app_of, need_extra
+from fleetctl.output import Block, Cell, Format, OutputOption, Table, emit, size
+
+if TYPE_CHECKING:
+    from modelfleet_build.training.report import ModelReport, PruneReport
+
+TITLES = (
+    "MODEL",
+    "SEED",
+    "MACS",
+    "PARAMETERS",
+    "SIZE",
+    "TOP1",
+    "95 %",
+    "AGAINST PARENT",
+    "LATENCY",
+    "SPREAD",
+)
+
+
+def prune(
+    ctx: typer.Context,
+    hook: Annotated[
+        Path, typer.Option("--hook", help="Your training: load, example_input, finetune.", metavar="F.py")
+    ],
+    validation: Annotated[
+        Path, typer.Option("--validation", help="Held-out `images` and `labels`.", metavar="F.npz")
+    ],
+    folder: Annotated[Path, typer.Option("-O", "--to", help="Folder to write.", metavar="DIR")],
+    ratio: Annotated[
+        float, typer.Option("--ratio", help="Share of the channels to prune; 0 = only fine-tune.")
+    ] = 0.3,
+    round_to: Annotated[
+        int, typer.Option("--round-to", help="What is left is a multiple of this many channels.")
+    ] = 8,
+    epochs: Annotated[int, typer.Option("--epochs", help="Given to the hook.")] = 10,
+    distil: Annotated[
+        bool, typer.Option("--distil/--no-distil", help="Give the parent to the hook as teacher.")
+    ] = False,
+    control: Annotated[
+        bool,
+        typer.Option("--control/--no-control", help="Train the unpruned parent alike, to compare with."),
+    ] = True,
+    seeds: Annotated[int, typer.Option("--seeds", help="Runs; more than one tells what chance does.")] = 1,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, help="For all training.")] = 24.0,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Of the training.")] = 1,
+    nice: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the processor to others.")] = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Prune whole channels of a model, train it on with your own function, and say what that brought. Writes
+    model.onnx and model.pt2 for `fleetctl build`. Your code runs in an isolated environment with torch.
+
+    \b
+    Example:
+      fleetctl build prune --hook hook.py --ratio 0.3 --epochs 20 --seeds 3 --validation validation.npz -O
+      pruned fleetctl build pruned/model.onnx --companion pruned/model.pt2 --name digits --version 1.2 \\
+        --calibration calibration.npz --validation validation.npz -O build/digits-1.2
+    """
+    made = app_of(ctx)
+    need_extra("build", "numpy", "onnx", "onnxruntime")
+
+    from fleetctl.build.env import ENVIRONMENTS
+    from fleetctl.build.progress import shown
+    from modelfleet_build.training.request import PruneRequest
+    from modelfleet_build.training.run import prune as run
+
+    request = PruneRequest(
+        hook=hook,
+        validation=validation,
+        output=folder,
+        environments=made.settings.cache_dir / ENVIRONMENTS,
+        ratio=ratio,
+        round_to=round_to,
+        epochs=epochs,
+        distil=distil,
+        control=control,
+        seeds=seeds,
+        train_s=3600 * hours,
+        threads=threads,
+        nice=nice,
+    )
+    with shown(made.terminal, made.clock, f"prune with {hook.name}") as sink:
+        report = run(request, sink, made.clock)
+    emit(made.terminal, report, output, lambda view: blocks(view, folder))
+
+
+def blocks(view: PruneReport, folder: Path) -> list[Block]:
+    """How people see the report."""
+    teacher = ", the parent as teacher" if view.distil else ""
+    return [
+        f"pruned {100 * view.ratio:g} % of the channels (multiples of {view.round_to}), {view.epochs} epochs"
+        f"{teacher}; {view.samples} validation samples; {view.seconds:.0f} s",
+        Table(TITLES, [_row(item) for item in view.models], right=TITLES[2:6]),
+        view.conclusion,
+        f"against the control, trained alike and not pruned: {view.against_control.value}"
+        if view.against_control is not None
+        else "no control was trained",
+        "",
+        f"the result of seed {view.seed} is {folder / 'model.onnx'}; for ExecuTorch, {folder / 'model.pt2'}",
+    ]
+
+
+def _row(item: ModelReport) -> list[Cell]:
+    change: Cell = "-"
+    if item.against_parent is not None:
+        d = item.against_parent
+        change = f"{d.points:+.2f}pt [{d.interval.low:+.2f} to {d.interval.high:+.2f}], {d.verdict.value}"
+    timed = item.latency_ratio is not None
+    return [
+        item.name,
+        "-" if item.seed is None else str(item.seed),
+        f"{item.macs:,}",
+        f"{item.parameters:,}",
+        size(item.size_bytes),
+        f"{100 * item.value:.2f} %",
+        f"{100 * item.interval.low:.1f}-{100 * item.interval.high:.1f}",
+        change,
+        f"x{item.latency_ratio:.2f}" if timed else "-",
+        f"{item.latency_ratio_low:.2f}-{item.latency_ratio_high:.2f}" if timed else "-",
+    ]
