@@ -15,7 +15,6 @@ from types import FrameType
 
 from modelfleet_build import job
 from modelfleet_core.clock import SystemClock
-from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import ModelfleetError
 
 
@@ -25,9 +24,9 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m modelfleet_build FOLDER", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _ended)
+    folder = Path()
     try:
         os.chdir(arguments[0])  # what is told names files as the folder does
-        folder = Path()
         with suppress(ModelfleetError):  # `run` says why it cannot be read
             os.nice(job.read_job(folder).nice)
         return job.run(folder, SystemClock()).exit_code
@@ -37,7 +36,7 @@ def main(arguments: list[str]) -> int:
     except ModelfleetError as error:
         for line in error.diagnostics().lines():
             print(line, file=sys.stderr)
-        return job.BUSY if error.code is Code.BUILD_JOB_BUSY else 2
+        return job.BUSY if job.worker(folder) is not None else 2
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM
 

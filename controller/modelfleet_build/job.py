@@ -91,14 +91,14 @@ def read_job(folder: Path) -> BuildJob:
     """The job of a folder.
 
     Raises:
-        CallerError: MF-1481.
+        CallerError: MF-1480.
     """
     try:
         return codec.decode((folder / JOB).read_bytes(), BuildJob, what=JOB)
     except (OSError, ModelfleetError) as error:
         why = error.happened if isinstance(error, ModelfleetError) else error.strerror
         raise CallerError(
-            Code.BUILD_JOB_UNREADABLE,
+            Code.BUILD_JOB_FOLDER,
             f"{folder / JOB} cannot be read: {why}",
             expected="a folder with build.json and inputs/, as a controller writes it",
             todo="name the folder of a build",
@@ -220,7 +220,7 @@ def _verify(folder: Path, item: BuildInput) -> None:
     path = input_path(folder, item)
     if not path.is_file():
         raise CallerError(
-            Code.BUILD_JOB_INPUT,
+            Code.BUILD_JOB_FOLDER,
             f"the {item.role.value} file {item.name} is not in the folder of the build",
             expected=f"it in {INPUTS}/{item.role.value}",
             todo="order the build again",
@@ -228,7 +228,7 @@ def _verify(folder: Path, item: BuildInput) -> None:
     found = file_digest(path)
     if found != item.sha256:
         raise IntegrityError(
-            Code.BUILD_JOB_INPUT,
+            Code.BUILD_JOB_FOLDER,
             f"the {item.role.value} file {item.name} has sha256 {found}",
             expected=f"sha256 {item.sha256}, as ordered",
             todo="check the disk of the builder, and order the build again",
@@ -250,7 +250,7 @@ def _held(folder: Path) -> Iterator[None]:
         file = (folder / LOCK).open("ab")
     except OSError as error:
         raise CallerError(
-            Code.BUILD_JOB_UNREADABLE,
+            Code.BUILD_JOB_FOLDER,
             f"{folder} cannot be worked in: {error.strerror}",
             expected="a folder that can be written",
             todo="name the folder of a build",
@@ -260,7 +260,7 @@ def _held(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise CallerError(
-                Code.BUILD_JOB_BUSY,
+                Code.BUILD_JOB_FOLDER,
                 f"another process works on {folder}",
                 expected="one process for each build",
                 todo="wait until it has ended",

@@ -82,9 +82,7 @@ class Code(Enum):
     EXTERNAL_RESULT = "MF-1476"
     HOOK_INVALID = "MF-1477"
     HOOK_FAILED = "MF-1478"
-    BUILD_JOB_BUSY = "MF-1480"
-    BUILD_JOB_UNREADABLE = "MF-1481"
-    BUILD_JOB_INPUT = "MF-1482"
+    BUILD_JOB_FOLDER = "MF-1480"
     EXPLAIN_VARIANT = "MF-1452"
     EXPLAIN_PARENT = "MF-1453"
     LAYERS_OPAQUE = "MF-1454"
@@ -120,8 +118,7 @@ class Code(Enum):
     SETTINGS_INVALID = "MF-1662"
     DATA_IN_USE = "MF-1663"
     BUILDS_NOT_OFFERED = "MF-1670"
-    BUILD_QUEUE_FULL = "MF-1671"
-    BUILD_LOST = "MF-1672"
+    BUILD_LOST = "MF-1671"
     # 20xx-22xx: trust (owner: core/trust)
     KEY_INVALID = "MF-2001"
     KEY_WRONG_KIND = "MF-2002"
@@ -314,7 +311,6 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.SETTINGS_INVALID: CodeInfo("A setting is not valid"),
     Code.DATA_IN_USE: CodeInfo("Another controller uses the data directory"),
     Code.BUILDS_NOT_OFFERED: CodeInfo("The controller builds nothing"),
-    Code.BUILD_QUEUE_FULL: CodeInfo("Too many builds wait already"),
     Code.BUILD_LOST: CodeInfo("The process of a build ended without an outcome"),
     Code.KEY_INVALID: CodeInfo("A key cannot be read"),
     Code.KEY_WRONG_KIND: CodeInfo("A key is of a kind that is not accepted here"),
@@ -409,9 +405,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.EXTERNAL_RESULT: CodeInfo("An external builder's result breaks its contract"),
     Code.HOOK_INVALID: CodeInfo("A training hook breaks its contract"),
     Code.HOOK_FAILED: CodeInfo("A training hook failed"),
-    Code.BUILD_JOB_BUSY: CodeInfo("Another process works on the build's folder"),
-    Code.BUILD_JOB_UNREADABLE: CodeInfo("A folder holds no build that can be read"),
-    Code.BUILD_JOB_INPUT: CodeInfo("An input of a build is missing, or not the file that was ordered"),
+    Code.BUILD_JOB_FOLDER: CodeInfo("The folder of a build cannot be worked in"),
     Code.EXPLAIN_VARIANT: CodeInfo("A release folder has no such variant"),
     Code.EXPLAIN_PARENT: CodeInfo("The float parent of a release is not at hand"),
     Code.LAYERS_OPAQUE: CodeInfo("The layers of a variant cannot be seen"),

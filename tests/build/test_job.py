@@ -130,8 +130,8 @@ def test_no_class_is_4_with_a_report_and_no_release(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "told"),
     [
-        (lambda p: p.write_bytes(p.read_bytes() + b"x"), "MF-1482", "the model file digits-1.0.onnx has sha"),
-        (lambda p: p.unlink(), "MF-1482", "the model file digits-1.0.onnx is not in the folder"),
+        (lambda p: p.write_bytes(p.read_bytes() + b"x"), "MF-1480", "the model file digits-1.0.onnx has sha"),
+        (lambda p: p.unlink(), "MF-1480", "the model file digits-1.0.onnx is not in the folder"),
     ],
 )
 def test_inputs_are_verified_first(tmp_path: Path, spoil: object, code: str, told: str) -> None:
@@ -158,10 +158,10 @@ def test_a_folder_without_a_job(tmp_path: Path) -> None:
     (tmp_path / "build.json").write_text("{}")
     refusal = job.run(tmp_path, SystemClock()).refusal
     assert refusal is not None
-    assert refusal.code == Code.BUILD_JOB_UNREADABLE.value
+    assert refusal.code == Code.BUILD_JOB_FOLDER.value
     with pytest.raises(CallerError) as wrong:
         job.run(tmp_path / "nothing", SystemClock())
-    assert wrong.value.code is Code.BUILD_JOB_UNREADABLE
+    assert wrong.value.code is Code.BUILD_JOB_FOLDER
     with program(tmp_path / "nothing") as process:
         assert process.wait(60) == 2
 
@@ -175,7 +175,7 @@ def test_one_process_for_each_folder_and_kill_9_leaves_nothing_that_works(tmp_pa
             assert second.wait(60) == job.BUSY
         with pytest.raises(CallerError) as refused:
             job.run(tmp_path, SystemClock())
-        assert refused.value.code is Code.BUILD_JOB_BUSY
+        assert refused.value.code is Code.BUILD_JOB_FOLDER
         assert job.worker(tmp_path) == process.pid
         os.kill(process.pid, signal.SIGKILL)
         process.wait(30)

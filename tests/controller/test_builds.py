@@ -231,7 +231,7 @@ async def test_an_order_is_refused_at_the_door(tmp_path: Path) -> None:
         await one.order()
         assert problem(await one.post(order("k1", version="2.0"))) == (409, "MF-1654")
         full = await one.post(order("k2"))
-        assert problem(full) == (429, "MF-1671")
+        assert problem(full) == (503, "MF-5003")
         assert problem(await one.rig.call("GET", "/v1/builds/bld_none")) == (404, "MF-1602")
         assert problem(await one.cancel("bld_none")) == (404, "MF-1602")
         assert len(await one.actions()) == 1

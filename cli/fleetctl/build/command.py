@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from modelfleet_core.release.device_class import DeviceClass
     from modelfleet_core.release.manifest import Decoder, Manifest
 from modelfleet_core.release.shipped_classes import SHIPPED
-from modelfleet_core.wire.build import InputRole
+from modelfleet_core.wire.build import BuildSpec, InputRole
 
 
 class Objective(StrEnum):
@@ -116,8 +117,8 @@ def build(
     if remote:
         from fleetctl.build import remote as far
 
-        if jobs or nice:
-            raise typer.BadParameter("--jobs and --nice are the controller's business with --remote")
+        if jobs or nice or previous is not None:
+            raise typer.BadParameter("--jobs, --nice and --previous do not go with --remote")
         known = _known(class_file or [])
         files = {
             InputRole.MODEL: model,
@@ -126,9 +127,8 @@ def build(
             InputRole.GOLDEN: golden,
             InputRole.COMPANION: companion,
         }
-        wish = far.Wish(
-            files={role: path for role, path in files.items() if path is not None},
-            folder=folder,
+        spec = partial(
+            BuildSpec,
             name=name,
             version=version,
             task=task,
@@ -141,7 +141,8 @@ def build(
             search=search,
             tuning_s=_seconds(tuning),
         )
-        far.build(made, wish, output)
+        given = {role: path for role, path in files.items() if path is not None}
+        far.build(made, given, folder, lambda inputs: spec(inputs=inputs), output)
         return
     need_extra("build", "numpy", "onnx", "onnxruntime", "psutil")
 

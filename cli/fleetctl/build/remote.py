@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +19,6 @@ from fleetctl.run import INTERRUPTED
 from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
-from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import Decoder, Precision, Task
 from modelfleet_core.wire.build import BuildInput, BuildOrder, BuildSpec, BuildView, InputRole
 
 if TYPE_CHECKING:
@@ -33,50 +30,41 @@ LOST_S: Final = 300.0
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._+-]")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a person asks for, with files of this machine."""
-
-    files: dict[InputRole, Path]
-    folder: Path
-    name: str
-    version: str
-    task: Task
-    classes: tuple[str, ...]
-    device_classes: tuple[DeviceClass, ...]
-    decoder: Decoder | None
-    max_drop_points: float
-    objective: str
-    precisions: tuple[Precision, ...]
-    search: int
-    tuning_s: float
-
-
-def build(made: App, wish: Wish, output: Format) -> None:
+def build(
+    made: App,
+    files: Mapping[InputRole, Path],
+    folder: Path,
+    spec_of: Callable[[tuple[BuildInput, ...]], BuildSpec],
+    output: Format,
+) -> None:
     """Order the build, follow it and fetch what it gives. Leaves with the exit code of a local build.
+
+    Args:
+        files: Inputs on this machine.
+        spec_of: What is ordered, once the inputs have their digests; may refuse with ValueError.
 
     Raises:
         CallerError: an input cannot be read or the order is refused. WorldError: MF-5010, and others.
     """
-    if wish.folder.exists():
-        raise safefile.exists(wish.folder)
+    if folder.exists():
+        raise safefile.exists(folder)
     with understood():
-        inputs = tuple(_input(role, path) for role, path in wish.files.items())
-        spec = _spec(wish, inputs)
+        inputs = tuple(_input(role, path) for role, path in files.items())
+        spec = spec_of(inputs)
     api = made.api()
-    with progress.shown(made.terminal, f"upload {wish.name}:{wish.version}") as sink:
+    with progress.shown(made.terminal, f"upload {spec.name}:{spec.version}") as sink:
         for done, item in enumerate(inputs):
             sink(item.name, done, len(inputs))
-            api.upload_file(wish.files[item.role], item.sha256)
+            api.upload_file(files[item.role], item.sha256)
     ordered = api.order_build(BuildOrder(spec, made.key("bo")))
     made.terminal.note(f"build {ordered.id} is {ordered.state.value} on {api.url}")
     try:
         view = follow(made, api, ordered)
     except KeyboardInterrupt:
-        for line in _goes_on(ordered.id, wish.folder):
+        for line in _goes_on(ordered.id, folder):
             made.terminal.note(line)
         raise typer.Exit(INTERRUPTED) from None
-    fetching.deliver(made, api, view, wish.folder, output, model=wish.files[InputRole.MODEL])
+    fetching.deliver(made, api, view, folder, output, model=files[InputRole.MODEL])
 
 
 def follow(made: App, api: Api, build: BuildView) -> BuildView:
@@ -117,23 +105,6 @@ def _goes_on(build: str, folder: Path) -> list[str]:
         f"              fetch it:      fleetctl build fetch {build} -O {folder}",
         f"              or end it:     fleetctl build cancel {build}",
     ]
-
-
-def _spec(wish: Wish, inputs: tuple[BuildInput, ...]) -> BuildSpec:
-    return BuildSpec(
-        name=wish.name,
-        version=wish.version,
-        task=wish.task,
-        classes=wish.classes,
-        inputs=inputs,
-        device_classes=wish.device_classes,
-        decoder=wish.decoder,
-        max_drop_points=wish.max_drop_points,
-        objective=wish.objective,
-        precisions=wish.precisions,
-        search=wish.search,
-        tuning_s=wish.tuning_s,
-    )
 
 
 def _input(role: InputRole, path: Path) -> BuildInput:

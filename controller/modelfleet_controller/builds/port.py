@@ -40,7 +40,7 @@ class BuildRunner(Protocol):
         """Begins the job, whose folder is complete. One that runs or has ended stays as it is.
 
         Raises:
-            WorldError: MF-1672, it cannot be started now.
+            WorldError: MF-1671, it cannot be started now.
         """
         ...
 

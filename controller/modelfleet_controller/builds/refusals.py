@@ -18,10 +18,10 @@ def not_offered(builds: int) -> CallerError:
     )
 
 
-def queue_full(waiting: int) -> CallerError:
+def queue_full(waiting: int) -> WorldError:
     """The quota of waiting builds is used up."""
-    return CallerError(
-        Code.BUILD_QUEUE_FULL,
+    return WorldError(
+        Code.CONTROLLER_BUSY,
         f"{waiting} builds wait already",
         expected="a place in the queue (builds_waiting in the controller's settings)",
         todo="wait for one to end, or cancel one: fleetctl build list",

@@ -41,7 +41,8 @@ class BuildService:
 
         Raises:
             CallerError: MF-1670 none are offered, MF-1621 an input was not uploaded, MF-1641 a class is not
-                known, MF-1671 too many wait, MF-1654 the key stands for another order.
+                known, MF-1654 the key stands for another order.
+            WorldError: MF-5003, too many wait.
         """
         controller, digest = self.controller, sha256_hex(codec.encode(order))
         settings = controller.settings

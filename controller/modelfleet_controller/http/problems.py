@@ -39,7 +39,6 @@ STATUS: Final[dict[Code, int]] = {
     Code.IDEMPOTENCY_REUSED: 409,
     Code.NOTHING_TO_UNDO: 409,
     Code.BUILDS_NOT_OFFERED: 409,
-    Code.BUILD_QUEUE_FULL: 429,
     Code.DISK_FULL: 507,
     Code.CONTROLLER_BUSY: 503,
 }

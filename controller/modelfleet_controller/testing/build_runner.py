@@ -53,7 +53,7 @@ class BuildRunnerConformance:
             outcome = jobs.read_outcome(folder)
             assert outcome is not None
             assert outcome.refusal is not None
-            assert outcome.refusal.code == Code.BUILD_JOB_INPUT.value
+            assert outcome.refusal.code == Code.BUILD_JOB_FOLDER.value
             (folder / jobs.OUTCOME).unlink()
             await runner.start(JOB)
             assert (await runner.state(JOB)).phase is Phase.ENDED
