@@ -40,10 +40,12 @@ def _section(report: BuildReport) -> str:
     titles = [title.format(metric=metric) for title in _TITLES]
     if worst:
         titles.insert(5, "worst class")
+    one = p.points_per_sample
+    worth = f" (one is {one:.2g} points)" if one is not None else ""
     lines = [
         f"## {report.task.value.capitalize()}: {_text(report.name)}\n",
-        f"Float parent: {metric} {100 * p.value:.2f} % on {p.samples} validation samples "
-        f"(one is {p.points_per_sample:.2g} points), {size(p.size_bytes)}. "
+        f"Float parent: {metric} {100 * p.value:.2f} % on {p.samples} validation samples"
+        f"{worth}, {size(p.size_bytes)}. "
         f"At most {report.max_drop_points:g} points may be lost.\n",
         "| " + " | ".join(titles) + " |",
         "|" + "---|" * len(titles),

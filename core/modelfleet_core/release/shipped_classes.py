@@ -92,7 +92,7 @@ SHIPPED: Final[tuple[DeviceClass, ...]] = (
         architectures=("armv8m", "armv7m", "riscv32", "xtensa"),
         runtime="tflm",
         recipes=("int8",),
-        limits=VariantLimits(size_bytes=2 * _MIB, arena_bytes=512 * 1024),
+        limits=VariantLimits(size_bytes=2 * _MIB, arena_bytes=_MIB),
         objective="size",
         priority=-10,
     ),

@@ -165,3 +165,10 @@ def test_deltas_are_shown_where_they_were_estimated() -> None:
     assert "77 %" in text
     assert "11 of 20" in text
     assert "all &lt;moved&gt;" in text
+
+
+def test_a_task_whose_samples_are_right_in_part_says_nothing_of_one() -> None:
+    view = report()
+    text = page(replace(view, parent=replace(view.parent, points_per_sample=None)), None)
+    assert "validation samples" in text
+    assert "one is" not in text

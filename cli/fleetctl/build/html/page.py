@@ -47,10 +47,12 @@ def _facts(report: BuildReport) -> str:
     metric = next(
         (v.measurements.metric for c in report.classes for v in c.variants if v.measurements), "metric"
     )
+    one = p.points_per_sample
+    worth = f"; one is {one:.2g} points" if one is not None else ""
     built = sum(item.built for item in report.classes)
     facts = [
         (f"{100 * p.value:.2f} %", f"{metric} of the float parent"),
-        (f"{p.samples}", f"validation samples; one is {p.points_per_sample:.2g} points"),
+        (f"{p.samples}", f"validation samples{worth}"),
         (f"{report.max_drop_points:g} pt", "may be lost at most"),
         (size(p.size_bytes), "is the float parent"),
         (f"{built} of {len(report.classes)}", "classes built"),
