@@ -110,4 +110,5 @@ class BuildRepository:
 
 def _stored(row: Row[tuple[object, ...]]) -> StoredBuild:
     values = values_of(row)
-    return StoredBuild(**(values | {"state": BuildState(values["state"])}))
+    state = BuildState(values.pop("state"))
+    return StoredBuild(state=state, **values)
