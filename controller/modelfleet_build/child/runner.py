@@ -85,7 +85,7 @@ def run(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=_environment(folder),
+                env=environment(folder),
                 pass_fds=(writer,),
                 start_new_session=True,
             )
@@ -182,7 +182,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """A fresh environment: nothing of the caller's (tokens, proxies) reaches a converter."""
     return {
         "PATH": os.defpath,
