@@ -194,6 +194,6 @@ def test_sigterm_ends_the_children_and_removes_the_workspace(tmp_path: Path) -> 
         children = eventually(lambda: descendants(process.pid), timeout=30)
         process.terminate()
         assert process.wait(30) == 143
-    assert all(ended(pid) for pid in children)
+    eventually(lambda: all(ended(pid) for pid in children), timeout=10)
     assert not list(tmp_path.glob(".release.partial-*"))
     assert job.read_outcome(tmp_path) is None
