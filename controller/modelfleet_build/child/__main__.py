@@ -1,4 +1,4 @@
-"""The child process: `python -m modelfleet_build.child FOLDER PIPE PARENT_PID`. A composition root of its own."""
+"""The child process: `python -m modelfleet_build.child FOLDER PIPE PARENT`. A composition root of its own."""
 
 from __future__ import annotations
 
