@@ -81,6 +81,22 @@ OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "min_coverage": st.none() | st.floats(0, 1),
         "min_mac_coverage": st.none() | st.floats(0, 1),
     },
+    # three shapes of one rank, each dimension at least that of the one before
+    "ShapeProfile": {
+        "minimum": st.tuples(st.just(1), st.integers(1, 8)),
+        "optimum": st.tuples(st.integers(1, 4), st.integers(8, 16)),
+        "maximum": st.tuples(st.integers(4, 8), st.integers(16, 32)),
+    },
+    "EngineSpec": {
+        "model": FILE,
+        "model_sha256": DIGEST,
+        "inputs": st.dictionaries(
+            NAME, st.deferred(lambda: values_of("ShapeProfile")), min_size=1, max_size=2
+        ),
+        "workspace_bytes": st.integers(2**20, 2**36),
+        "optimization_level": st.integers(0, 5),
+        "schema": st.just(1),
+    },
     "Artifact": {"path": FILE, "sha256": DIGEST, "size": st.integers(0, 4 * 1024**3)},
     "LogicalTensor": {
         "name": TEXT.filter(bool),
