@@ -1,17 +1,21 @@
 """Every shipped class for classifier, detector and segmenter, built for real; writes
 docs/reference/variants.md.
 
-`python -m bench.variants_table [FOLDER] [--task TASK] [--to FILE]`; FOLDER holds the example models of all
-three tasks, by default beside the repository.
+`python -m bench.variants_table [FOLDER] [--task TASK] [--to FILE] [--environments DIR]`; FOLDER holds the
+example models of all three tasks, by default beside the repository. With a folder for isolated environments
+ExecuTorch's variants are built too (gigabytes the first time).
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelfleet_build.isolated.environments import Environments
+from modelfleet_build.isolated.tools import TORCH
 from modelfleet_build.pipeline import build
 from modelfleet_build.progress import Happening, ProgressEvent
 from modelfleet_build.report import BuildReport
@@ -73,10 +77,30 @@ CASES = (
 )
 
 
-def request(case: Case, models: Path, output: Path, cache: Path | None) -> BuildRequest:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where models are, and what earlier builds left; None = nothing."""
+
+    models: Path
+    cache: Path | None = None
+    environments: Path | None = None
+
+
+def companion(places: Places, model: Path, folder: Path) -> Path | None:
+    """The model as torch.export program, made in the isolated environment; None without one."""
+    if places.environments is None:
+        return None
+    python = Environments(places.environments, SystemClock()).make(TORCH, print)
+    target = folder / f"{model.stem}.pt2"
+    script = Path(__file__).with_name("_companion.py")
+    subprocess.run([str(python), str(script), str(model), str(target)], check=True)
+    return target
+
+
+def request(case: Case, places: Places, folder: Path) -> BuildRequest:
     """The build of a case for every shipped class."""
+    models = places.models
     model = models / case.model
-    companion = model.with_suffix(".pt2")
     return BuildRequest(
         model=model,
         name=case.name,
@@ -86,13 +110,14 @@ def request(case: Case, models: Path, output: Path, cache: Path | None) -> Build
         validation=models / case.validation,
         calibration=models / case.calibration,
         golden=models / case.golden if case.golden is not None else None,
-        companion=companion if companion.is_file() else None,
-        output=output,
-        cache=cache,
+        companion=companion(places, model, folder),
+        output=folder / case.name,
+        cache=places.cache,
+        environments=places.environments,
     )
 
 
-def table(models: Path, tasks: tuple[Task, ...], cache: Path | None = None) -> str:
+def table(places: Places, tasks: tuple[Task, ...]) -> str:
     """Build the cases and return the page. A case that is refused as a whole is a sentence of it."""
     reports: list[BuildReport] = []
     skipped: list[str] = []
@@ -100,7 +125,7 @@ def table(models: Path, tasks: tuple[Task, ...], cache: Path | None = None) -> s
         for case in CASES:
             if case.task not in tasks:
                 continue
-            wanted = request(case, models, Path(folder) / case.name, cache)
+            wanted = request(case, places, Path(folder))
             print(f"{case.task.value}: {case.name}:{case.version}", flush=True)
             try:
                 report = build(wanted, _told, SystemClock()).report
@@ -125,12 +150,14 @@ def main(arguments: tuple[str, ...] = ()) -> None:
     parser.add_argument("--task", action="append", choices=[case.task.value for case in CASES])
     parser.add_argument("--to", type=Path, default=PAGE, help="page to write")
     parser.add_argument("--cache", type=Path, help="folder of earlier conversions")
+    parser.add_argument("--environments", type=Path, help="folder of isolated environments")
     given = parser.parse_args(arguments)
     if not given.models.is_dir():
         print(f"no models in {given.models}; nothing was built")
         return
     tasks = tuple(Task(name) for name in given.task or [case.task.value for case in CASES])
-    given.to.write_text(table(given.models, tasks, given.cache), encoding="utf-8")
+    places = Places(given.models, given.cache, given.environments)
+    given.to.write_text(table(places, tasks), encoding="utf-8")
     print(f"wrote {given.to}")
 
 

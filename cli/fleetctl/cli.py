@@ -42,6 +42,10 @@ BESIDE_BUILD: Final[dict[str, Entry]] = {
     "build report": Entry("fleetctl.build.command", "report", "Read a build report."),
     "build prune": Entry("fleetctl.build.prune", "prune", "Make a model smaller with a training hook."),
     "build env": Entry("fleetctl.build.env", "app", "Isolated environments of tools."),
+    "build list": Entry("fleetctl.build.builds", "list_", "List builds of a controller."),
+    "build show": Entry("fleetctl.build.builds", "show", "Show a build of a controller."),
+    "build fetch": Entry("fleetctl.build.builds", "fetch", "Fetch the release folder of a build."),
+    "build cancel": Entry("fleetctl.build.builds", "cancel", "End a build of a controller."),
     "build explain": Entry("fleetctl.build.explain", "explain", "Find the layer that breaks a variant."),
 }
 """Commands beside `build MODEL.onnx`, which itself is no group."""

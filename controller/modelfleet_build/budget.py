@@ -180,6 +180,9 @@ def choose(candidates: list[Candidate], objective: Objective) -> Choice:
         candidates: At least one.
         objective: What "best" means.
     """
+    if len(candidates) == 1:
+        name = candidates[0].name
+        return Choice((name,), f"{name} is chosen: the class has no other variant within the budget")
     if objective is Objective.LATENCY:
         return _fastest(candidates)
     keys: dict[Objective, Callable[[Candidate], tuple[float, ...]]] = {
@@ -250,9 +253,9 @@ def _why(order: list[Candidate], faster: list[Candidate], rest: list[Candidate])
             f"{best.name} is chosen: it takes {best.ratio.median:.2f} of the float variant's time "
             f"[{_range(best.ratio)}]"
         )
-    if not rest:
-        return f"{best.name} is chosen: the class has no other variant within the budget"
-    other = rest[0]
+    other = next((item for item in order[1:] if item in rest), None)
+    if other is None:
+        return f"{best.name} is chosen: the class has no other variant that was timed against it"
     assert other.ratio is not None
     assert other.control is not None
     return (

@@ -56,6 +56,13 @@ def silent(event: ProgressEvent) -> None:
     """The sink that shows nothing."""
 
 
+def text(event: ProgressEvent) -> str:
+    """`measure x86-onnxruntime.int8: going on, round 3 of 20`."""
+    subject = f" {event.subject}" if event.subject else ""
+    detail = f", {event.detail}" if event.detail else ""
+    return f"{event.step.value}{subject}: {event.happening.value}{detail}"
+
+
 class Meter:
     """Counts finished steps and passes events on, one at a time: classes are built at once."""
 

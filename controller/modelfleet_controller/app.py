@@ -17,6 +17,7 @@ from modelfleet_core.errors import CallerError, ModelfleetError
 from .audit import endpoints as audit
 from .auth import endpoints as auth
 from .blobs import endpoints as blobs
+from .builds import endpoints as builds
 from .controller import Controller
 from .devices import endpoints as devices
 from .hot.app import HotRoutes, Lanes, time_headers
@@ -37,6 +38,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     releases.router,
     devices.router,
     rollouts.router,
+    builds.router,
     audit.router,
     trust.router,
     auth.router,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import logging
 import os
 import socket
@@ -29,6 +30,10 @@ from .app import build_asgi
 from .auth.request_verifier import Ed25519RequestVerifier
 from .auth.service import TokenService
 from .blobs.local import LocalBlobs
+from .builds.driver import BuildDriver
+from .builds.folders import BuildFolders
+from .builds.local import LocalRunner
+from .builds.port import BuildRunner
 from .controller import Controller
 from .db.database import Connection, Database
 from .db.group_commit import GroupCommit, Lane
@@ -49,6 +54,7 @@ _log = logging.getLogger(__name__)
 
 DATABASE: Final = "modelfleet.db"
 BLOBS: Final = "blobs"
+BUILDS: Final = "builds"
 DIRECTOR_KEY: Final = "director.key"
 LOCK: Final = "lock"
 FLUSH_S: Final = 2.0
@@ -58,12 +64,13 @@ FIRST_ADMIN_S: Final = 10 * 365 * 86_400.0
 @dataclass(frozen=True, slots=True, eq=False)
 class Application:
     """A composed controller: its ASGI application, its tasks, and the first admin's token (first start
-    only).
+    only). `builds` is None where builds are not offered.
     """
 
     controller: Controller
     asgi: Asgi
     ticker: Ticker
+    builds: BuildDriver | None
     admin_token: str | None
     tasks: list[asyncio.Task[None]]
     stopping: asyncio.Event
@@ -91,11 +98,18 @@ class Application:
         await self.controller.database.close()
 
 
-async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bool = True) -> Application:
+async def compose(
+    settings: Settings,
+    clock: Clock,
+    entropy: Entropy,
+    *,
+    run: bool = True,
+    runner: BuildRunner | None = None,
+) -> Application:
     """Opens the data directory and puts the parts together.
 
-    Args: run: start the ticker and the flush of last_seen as tasks; tests that own the clock call them
-        themselves.
+    Args: run: start the ticker, the flush of last_seen and the builds as tasks; tests that own the clock call
+        them themselves. runner: runs builds; None = child processes, where the builder is installed.
 
     Raises:
         CallerError: MF-1660, a schema this program does not know.
@@ -109,6 +123,7 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
     director = load_or_make(settings.data / DIRECTOR_KEY)
     blobs = LocalBlobs(settings.data / BLOBS, entropy)
     blobs.sweep()
+    runner, build_root = _builds(settings, runner)
     database = Database(settings.data / DATABASE)
     try:
         audience, admin_token = await _first_start(database, clock, entropy)
@@ -127,6 +142,8 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
             commits=commits,
             metrics=Metrics(),
             started_at=clock.now(),
+            build_root=build_root,
+            builds_offered=runner is not None,
         )
         asgi = build_asgi(controller, _lanes(controller), version("modelfleet"))
     except BaseException:
@@ -134,13 +151,27 @@ async def compose(settings: Settings, clock: Clock, entropy: Entropy, *, run: bo
         raise
     stopping = asyncio.Event()
     ticker = Ticker(controller)
-    application = Application(controller, asgi, ticker, admin_token, [], stopping)
+    builds = BuildDriver(controller, runner, BuildFolders(build_root)) if runner is not None else None
+    application = Application(controller, asgi, ticker, builds, admin_token, [], stopping)
     application.tasks.append(asyncio.create_task(commits.run()))
     if run:
         beat = _tick(controller, ticker)
         application.tasks.append(asyncio.create_task(_every(settings.tick_s, stopping, "tick", beat)))
         application.tasks.append(asyncio.create_task(_every(FLUSH_S, stopping, "flush", application.flush)))
+        if builds is not None:
+            look = _every(settings.tick_s, stopping, "builds", builds.step)
+            application.tasks.append(asyncio.create_task(look))
     return application
+
+
+def _builds(settings: Settings, given: BuildRunner | None) -> tuple[BuildRunner | None, Path]:
+    """The runner of builds, None = none are taken; and where their folders are."""
+    root = settings.data / BUILDS
+    root.mkdir(mode=0o700, exist_ok=True)
+    missing = [name for name in ("numpy", "onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if settings.builds == 0 or (given is None and missing):
+        return None, root
+    return given or LocalRunner(root, settings.build_memory), root
 
 
 async def _first_start(database: Database, clock: Clock, entropy: Entropy) -> tuple[str, str | None]:

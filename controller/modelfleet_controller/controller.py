@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from modelfleet_core.clock import Clock, Entropy
 from modelfleet_core.trust.keys import Ed25519Private
@@ -27,6 +28,8 @@ class Controller:
         board: the in-memory snapshot that hot routes answer from.
         commits: durable writes of hot routes, in groups.
         started_at: since when it listens; aware.
+        build_root: folders of builds that run.
+        builds_offered: whether builds are taken.
     """
 
     settings: Settings
@@ -41,3 +44,5 @@ class Controller:
     commits: GroupCommit
     metrics: Metrics
     started_at: datetime
+    build_root: Path
+    builds_offered: bool

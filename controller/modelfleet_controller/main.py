@@ -33,6 +33,10 @@ _FLAGS: Final = {
     "--statement-life-s": "life of a director statement (default 86400)",
     "--report-days": "how long raw reports are kept (default 14)",
     "--blob-limit": "largest blob in bytes (default 4 GiB)",
+    "--builds": "builds that run at once (default 1; 0 takes none)",
+    "--builds-waiting": "builds that may wait (default 20)",
+    "--build-s": "how long one build may take (default 14400)",
+    "--build-memory": "memory of one build in bytes (default 8 GiB)",
     "--log-level": "DEBUG, INFO, WARNING or ERROR",
     "--shutdown-s": "time for running answers at the end (default 10)",
 }

@@ -32,6 +32,10 @@ class Settings:
         report_days: how long raw reports are kept.
         blob_limit: largest blob accepted, bytes.
         log_level: DEBUG, INFO, WARNING or ERROR.
+        builds: builds that run at once, each in a process of its own; 0 = none are taken, at most 64.
+        builds_waiting: builds that may wait for their turn; 0 to 10000.
+        build_s: how long one build may take, seconds.
+        build_memory: resident memory of one build and its children, bytes.
         shutdown_s: how long running answers may take when the controller is told to end.
     """
 
@@ -47,6 +51,10 @@ class Settings:
     blob_limit: int = 4 * 1024**3
     log_level: str = "INFO"
     shutdown_s: float = 10.0
+    builds: int = 1
+    builds_waiting: int = 20
+    build_s: float = 4 * 3600.0
+    build_memory: int = 8 * 1024**3
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
@@ -56,6 +64,10 @@ class Settings:
         _range("report_days", self.report_days, 0.01, 3660)
         _range("blob_limit", self.blob_limit, 1024, 1024**4)
         _range("shutdown_s", self.shutdown_s, 0, 3600)
+        _range("builds", self.builds, 0, 64)
+        _range("builds_waiting", self.builds_waiting, 0, 10_000)
+        _range("build_s", self.build_s, 1, 30 * 86_400)
+        _range("build_memory", self.build_memory, 64 * 1024**2, 1024**5)
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise _invalid(
                 f"log_level is {self.log_level!r}", "DEBUG, INFO, WARNING or ERROR", "correct log_level"

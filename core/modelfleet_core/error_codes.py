@@ -82,6 +82,7 @@ class Code(Enum):
     EXTERNAL_RESULT = "MF-1476"
     HOOK_INVALID = "MF-1477"
     HOOK_FAILED = "MF-1478"
+    BUILD_JOB_FOLDER = "MF-1480"
     EXPLAIN_VARIANT = "MF-1452"
     EXPLAIN_PARENT = "MF-1453"
     LAYERS_OPAQUE = "MF-1454"
@@ -116,6 +117,8 @@ class Code(Enum):
     LISTEN_UNPROTECTED = "MF-1661"
     SETTINGS_INVALID = "MF-1662"
     DATA_IN_USE = "MF-1663"
+    BUILDS_NOT_OFFERED = "MF-1670"
+    BUILD_LOST = "MF-1671"
     # 20xx-22xx: trust (owner: core/trust)
     KEY_INVALID = "MF-2001"
     KEY_WRONG_KIND = "MF-2002"
@@ -307,6 +310,8 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.LISTEN_UNPROTECTED: CodeInfo("A listener beyond this machine needs TLS"),
     Code.SETTINGS_INVALID: CodeInfo("A setting is not valid"),
     Code.DATA_IN_USE: CodeInfo("Another controller uses the data directory"),
+    Code.BUILDS_NOT_OFFERED: CodeInfo("The controller builds nothing"),
+    Code.BUILD_LOST: CodeInfo("The process of a build ended without an outcome"),
     Code.KEY_INVALID: CodeInfo("A key cannot be read"),
     Code.KEY_WRONG_KIND: CodeInfo("A key is of a kind that is not accepted here"),
     Code.KEY_PASSPHRASE: CodeInfo("The passphrase of a private key is missing or wrong"),
@@ -400,6 +405,7 @@ REGISTRY: Final[dict[Code, CodeInfo]] = {
     Code.EXTERNAL_RESULT: CodeInfo("An external builder's result breaks its contract"),
     Code.HOOK_INVALID: CodeInfo("A training hook breaks its contract"),
     Code.HOOK_FAILED: CodeInfo("A training hook failed"),
+    Code.BUILD_JOB_FOLDER: CodeInfo("The folder of a build cannot be worked in"),
     Code.EXPLAIN_VARIANT: CodeInfo("A release folder has no such variant"),
     Code.EXPLAIN_PARENT: CodeInfo("The float parent of a release is not at hand"),
     Code.LAYERS_OPAQUE: CodeInfo("The layers of a variant cannot be seen"),

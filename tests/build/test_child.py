@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -184,3 +186,10 @@ def test_a_child_is_limited_before_it_reads_anything(tmp_path: Path) -> None:
     result = runner.run(job, runner.Allowance(60, 1024 * MIB), SystemClock(), lambda text: None)
     assert result.intake is not None
     assert result.intake.inputs[0].name == "image"
+
+
+def test_a_child_whose_parent_is_gone_before_it_begins_does_nothing(tmp_path: Path) -> None:
+    nobody = 2**22 + 1  # above the largest process id
+    command = [sys.executable, "-m", "modelfleet_build.child", str(tmp_path), "1", str(nobody)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (1, b"", [])

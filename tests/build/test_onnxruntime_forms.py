@@ -146,6 +146,16 @@ def test_kept_nodes_are_float(tmp_path: Path, name: str) -> None:
     assert len(others) == 11
 
 
+@pytest.mark.parametrize("name", [*STATIC, "int8-dynamic"])
+def test_a_kept_product_is_float(tmp_path: Path, name: str) -> None:
+    """The dynamic quantizer splits a Gemm into parts with names of their own."""
+    made = convert(plugin, name, tmp_path / "made", keep_float=["logits"])
+    graph = Graph(made.entry)
+    (product,) = graph.of("Gemm", "MatMul")
+    assert graph.constants[product.input[1]].dtype == np.float32
+    assert not graph.of("MatMulInteger")
+
+
 def test_a_kept_node_that_is_folded_is_followed(tmp_path: Path) -> None:
     channel = {name: weights(4, seed=index) ** 2 + 0.5 for index, name in enumerate("sbmv")}
     graph = model(

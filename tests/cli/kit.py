@@ -31,6 +31,7 @@ from modelfleet_core.release.manifest import Manifest
 from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.trust.keys import ed25519_from_seed
 from modelfleet_core.wire import codec
+from modelfleet_core.wire.build import BuildOperation, BuildOrder, Builds, BuildView
 from modelfleet_core.wire.checkin import SlotStatus
 from modelfleet_core.wire.operator import (
     Classes,
@@ -111,6 +112,8 @@ class FakeController:
     rollouts: list[RolloutView] = field(default_factory=list)
     decisions: list[DecisionView] = field(default_factory=list)
     looks: list[RolloutView | Exception] = field(default_factory=list)
+    builds: list[BuildView] = field(default_factory=list)
+    """The first is shown until the last one; each look takes one off."""
     sent: list[Sent] = field(default_factory=list)
     page: int = 2
 
@@ -202,6 +205,18 @@ class FakeController:
                 operation = codec.decode(body, Operation, what="operation")
                 found = _find(self.rollouts, lambda r: name in (r.id, r.name), name)
                 return OperationAnswer(found.id, f"{operation.verb} done")
+            case ["GET", "blobs", "sha256", digest]:
+                return httpx.Response(200, content=self.blobs[digest])
+            case ["POST", "builds"]:
+                codec.decode(body, BuildOrder, what="order")
+                return self.builds[0]
+            case ["GET", "builds"]:
+                return Builds(tuple(self.builds))
+            case ["GET", "builds", _]:
+                return self.builds.pop(0) if len(self.builds) > 1 else self.builds[0]
+            case ["POST", "builds", _, "operations"]:
+                codec.decode(body, BuildOperation, what="operation")
+                return self.builds[0]
             case ["GET", "audit"]:
                 wanted, after = query.get("rollout"), int(query.get("after", 0))
                 fitting = [d for d in self.decisions if wanted in (None, d.rollout) and d.sequence > after]

@@ -25,7 +25,7 @@ from modelfleet_core.errors import CallerError, WorldError
 from .kit import in_loop
 from .test_blob_store import largest_file
 
-HEAD = "0002"
+HEAD = "0003"
 
 
 def execute(path: Path, sql: str) -> list[tuple[object, ...]]:
@@ -95,6 +95,20 @@ def test_golden_results_of_the_first_schema_become_scores(tmp_path: Path) -> Non
     assert done.backup is not None
     row = execute(path, "SELECT golden_right, typeof(golden_right), golden_total FROM rollout_device")
     assert row == [(48.0, "real", 64)]
+
+
+def test_the_second_schema_gets_builds_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "modelfleet.db"
+    with _connected(path) as connection:
+        command.upgrade(_config(connection), "0002")
+        connection.commit()
+    fill(path, "controller", id=1, audience="kept")
+    done = upgrade(path)
+    assert (done.before, done.after, done.backup is not None) == ("0002", HEAD, True)
+    assert execute(path, "SELECT audience FROM controller") == [("kept",)]
+    fill(path, "build", id="bld_1")
+    with pytest.raises(sqlite3.IntegrityError, match="idempotency_key"):
+        fill(path, "build", id="bld_2")
 
 
 def test_the_backup_is_whole(tmp_path: Path) -> None:

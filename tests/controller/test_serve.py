@@ -231,6 +231,6 @@ async def test_tls(tmp_path: Path) -> None:
 
 def test_migrate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelfleet_core.logs.configure", lambda *_: None)
-    for expected in ("schema none -> 0001", "schema 0001: nothing to do"):
+    for expected in ("schema none -> 0003", "schema 0003: nothing to do"):
         assert main(["migrate", "--data", str(tmp_path / "data")]) == 0
         assert expected in capsys.readouterr().out

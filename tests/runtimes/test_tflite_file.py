@@ -164,6 +164,19 @@ def offsets(builder: Any, tables: list[int]) -> int:
     return int(builder.EndVector())
 
 
+@pytest.mark.parametrize("part", ["constant", "name"])
+def test_lists_that_are_longer_than_the_file_are_refused(part: str) -> None:
+    root = schema.Model.GetRootAs(WHOLE, 0)
+    table, slot = (root.Buffers(3)._tab, 4) if part == "constant" else (root.Subgraphs(0).Tensors(3)._tab, 10)
+    start = table.Vector(table.Offset(slot))
+    data = bytearray(WHOLE)
+    struct.pack_into("<I", data, start - 4, len(WHOLE) - start + 1)
+    with pytest.raises(NotTflite, match="longer than the file"):
+        read_tflite(bytes(data))
+    struct.pack_into("<I", data, start - 4, 4)
+    read_tflite(bytes(data))
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"TFL3", b"\0\0\0\0TFL", b"\0\0\0\0TFL2" * 20, b"not a model at all" * 9]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,9 @@ from modelfleet_core.release.manifest import Precision, Task
 
 if TYPE_CHECKING:
     from modelfleet_core.release.device_class import DeviceClass
-    from modelfleet_core.release.manifest import Manifest
+    from modelfleet_core.release.manifest import Decoder, Manifest
 from modelfleet_core.release.shipped_classes import SHIPPED
+from modelfleet_core.wire.build import BuildSpec, InputRole
 
 
 class Objective(StrEnum):
@@ -93,11 +95,18 @@ def build(
         int, typer.Option("--jobs", min=0, help="Classes to build at once; 0 = one for each processor.")
     ] = 0,
     nice: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the processor to others.")] = 0,
+    remote: Annotated[
+        bool,
+        typer.Option("--remote", help="Let the controller build; Ctrl-C leaves it going on."),
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Build variants of a model for device classes, and measure each in its real runtime against the float
     parent. Exit code: 0 all classes built, 3 some, 4 none.
     See also: fleetctl build report, fleetctl build prune, fleetctl build env.
+
+    With --remote it runs on the controller, which signs nothing: the release folder comes back here, checked
+    file by file. See also fleetctl build list, show, fetch and cancel.
 
     \b
     Example:
@@ -105,13 +114,42 @@ def build(
         --calibration calibration.npz --validation validation.npz -O build/digits-1.1
     """
     made = app_of(ctx)
+    if remote:
+        from fleetctl.build import remote as far
+
+        if jobs or nice or previous is not None:
+            raise typer.BadParameter("--jobs, --nice and --previous do not go with --remote")
+        known = _known(class_file or [])
+        files = {
+            InputRole.MODEL: model,
+            InputRole.VALIDATION: validation,
+            InputRole.CALIBRATION: calibration,
+            InputRole.GOLDEN: golden,
+            InputRole.COMPANION: companion,
+        }
+        spec = partial(
+            BuildSpec,
+            name=name,
+            version=version,
+            task=task,
+            classes=tuple(device_class or [c.name for c in known]),
+            device_classes=tuple(c for c in known if c not in SHIPPED),
+            decoder=_decoder(decoder),
+            max_drop_points=_points(max_drop),
+            objective=objective.value if objective is not None else "",
+            precisions=tuple(precision or ()),
+            search=search,
+            tuning_s=_seconds(tuning),
+        )
+        given = {role: path for role, path in files.items() if path is not None}
+        far.build(made, given, folder, lambda inputs: spec(inputs=inputs), output)
+        return
     need_extra("build", "numpy", "onnx", "onnxruntime", "psutil")
 
     from fleetctl.build import render
     from fleetctl.build.env import ENVIRONMENTS
     from fleetctl.build.progress import shown
     from modelfleet_build import pipeline
-    from modelfleet_build.decoding import parse_decoder
     from modelfleet_build.request import BuildRequest, Limits
     from modelfleet_build.request import Objective as Kinds
 
@@ -126,7 +164,7 @@ def build(
         calibration=calibration,
         golden=golden,
         task=task,
-        decoder=parse_decoder(decoder) if decoder is not None else None,
+        decoder=_decoder(decoder),
         max_drop_points=_points(max_drop),
         objective=Kinds(objective.value) if objective is not None else None,
         companion=companion,
@@ -180,6 +218,15 @@ def report(
     from fleetctl.build import render
 
     emit(made.terminal, view, output, lambda view: render.report(view, folder))
+
+
+def _decoder(text: str | None) -> Decoder | None:
+    if text is None:
+        return None
+    need_extra("build", "numpy")
+    from modelfleet_build.decoding import parse_decoder
+
+    return parse_decoder(text)
 
 
 def _manifest(folder: Path) -> Manifest | None:

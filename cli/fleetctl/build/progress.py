@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from fleetctl.terminal import Terminal, clean
-from modelfleet_build.progress import Happening, ProgressEvent, ProgressSink
+from modelfleet_build.progress import Happening, ProgressEvent, ProgressSink, text
 from modelfleet_core.clock import Clock
 
 QUIET_S: Final = 5.0
@@ -22,13 +22,6 @@ def shown(terminal: Terminal, clock: Clock, title: str) -> Iterator[ProgressSink
             yield sink
     else:
         yield _plain(terminal, clock)
-
-
-def text(event: ProgressEvent) -> str:
-    """`measure x86-onnxruntime.int8: going on, round 3 of 20`."""
-    subject = f" {event.subject}" if event.subject else ""
-    detail = f", {event.detail}" if event.detail else ""
-    return f"{event.step.value}{subject}: {event.happening.value}{detail}"
 
 
 def _plain(terminal: Terminal, clock: Clock) -> ProgressSink:

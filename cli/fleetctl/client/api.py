@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fleetctl.client.transport import Transport
 from modelfleet_core.ids import sha256_hex
 from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.wire.build import BuildOperation, BuildOrder, Builds, BuildView
 from modelfleet_core.wire.operator import (
     Classes,
     Decisions,
@@ -94,6 +95,28 @@ class Api:
         size = {"content-length": str(path.stat().st_size)}
         self.transport.send("PUT", f"/v1/blobs/sha256/{digest}", content=_chunks(path), headers=size)
         return True
+
+    def download(self, digest: str, write: Callable[[bytes], object], limit: int) -> None:
+        """Passes a blob on, piece by piece; whoever keeps it checks its digest."""
+        self.transport.download(f"/v1/blobs/sha256/{digest}", write, limit)
+
+    # builds
+
+    def order_build(self, order: BuildOrder) -> BuildView:
+        """Orders a build whose inputs were uploaded."""
+        return self.transport.post("/v1/builds", order, BuildView)
+
+    def builds(self) -> Builds:
+        """The newest builds."""
+        return self.transport.get("/v1/builds", Builds)
+
+    def build(self, build: str) -> BuildView:
+        """One build with its files."""
+        return self.transport.get(f"/v1/builds/{_part(build)}", BuildView)
+
+    def operate_build(self, build: str, operation: BuildOperation) -> BuildView:
+        """A verb on a build."""
+        return self.transport.post(f"/v1/builds/{_part(build)}/operations", operation, BuildView)
 
     # devices, classes, tokens
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +76,25 @@ class Transport:
     def post(self, path: str, body: object, kind: type[T], method: str = "POST") -> T:
         """The answer to a body as `kind`."""
         return self._decode(self.send(method, path, content=codec.encode(body), headers=JSON)[1], kind)
+
+    def download(self, path: str, write: Callable[[bytes], object], limit: int) -> None:
+        """Passes the body of a GET on, piece by piece, however large it is.
+
+        Raises:
+            WorldError: MF-5010. CallerError: the controller's code; MF-6003 more than `limit` bytes.
+        """
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.status_code != 200:
+                    body, kind = response.read()[:MAX_ANSWER], response.headers.get("content-type", "")
+                    raise _refusal(response.status_code, body, kind, f"GET {path}", self.url)
+                for chunk in response.iter_bytes():
+                    limit -= len(chunk)
+                    if limit < 0:
+                        raise _not_understood(f"GET {path} answers more bytes than it shall", self.url)
+                    write(chunk)
+        except httpx.TransportError as error:
+            raise unreachable(self.url, error) from error
 
     def send(
         self,

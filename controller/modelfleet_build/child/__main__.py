@@ -1,4 +1,4 @@
-"""The child process: `python -m modelfleet_build.child FOLDER PIPE`. A composition root of its own."""
+"""The child process: `python -m modelfleet_build.child FOLDER PIPE PARENT`. A composition root of its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> int:
     """Run the job in the folder; the result file tells how it ended."""
     folder, pipe = Path(arguments[0]), int(arguments[1])
-    _die_with_parent()
+    if not _die_with(int(arguments[2])):
+        return 1
     job = codec.decode((folder / JOB_FILE).read_bytes(), Job, what=JOB_FILE)
     _limit(job)
 
@@ -131,9 +132,11 @@ def _explain(job: ExplainJob, tell: Tell) -> Any:
     return replace(found, notes=(*found.notes, *notes))
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> bool:
+    """Have the kernel end this process with its parent; False = the parent ended before we could ask."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent
 
 
 def _limit(job: Job) -> None:

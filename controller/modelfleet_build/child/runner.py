@@ -83,12 +83,20 @@ def run(
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "modelfleet_build.child", str(folder), str(writer)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "modelfleet_build.child",
+                    str(folder),
+                    str(writer),
+                    str(os.getpid()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=_environment(folder),
+                env=environment(folder),
                 pass_fds=(writer,),
                 start_new_session=True,
             )
@@ -180,7 +188,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """The bare one, and what it takes to find our own packages."""
     return {
         **bare_environment(folder),

@@ -162,12 +162,14 @@ def _halve(source: Path, target: Path, keep_float: Sequence[str]) -> None:
 def _quantise_dynamic(source: Path, target: Path, keep_float: Sequence[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    # The quantizer splits a Gemm into MatMul and Add first and names the former after it.
+    split = [f"{name}_MatMul" for name in keep_float]
     quantize_dynamic(
         str(source),
         str(target),
         weight_type=QuantType.QInt8,
         per_channel=True,
-        nodes_to_exclude=list(keep_float),
+        nodes_to_exclude=[*keep_float, *split],
     )
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import MetaData
 
 from ..audit import tables as _audit
 from ..auth import tables as _auth
+from ..builds import tables as _builds
 from ..devices import tables as _devices
 from ..releases import tables as _releases
 from ..rollouts import tables as _rollouts
@@ -13,7 +14,7 @@ from ..telemetry import tables as _telemetry
 from ..trust import tables as _trust
 from .metadata import METADATA
 
-_ALL = (_audit, _auth, _devices, _releases, _rollouts, _telemetry, _trust)
+_ALL = (_audit, _auth, _builds, _devices, _releases, _rollouts, _telemetry, _trust)
 
 
 def complete() -> MetaData:

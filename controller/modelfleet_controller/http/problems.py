@@ -38,6 +38,7 @@ STATUS: Final[dict[Code, int]] = {
     Code.VERB_NOT_NOW: 409,
     Code.IDEMPOTENCY_REUSED: 409,
     Code.NOTHING_TO_UNDO: 409,
+    Code.BUILDS_NOT_OFFERED: 409,
     Code.DISK_FULL: 507,
     Code.CONTROLLER_BUSY: 503,
 }

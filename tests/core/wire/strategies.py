@@ -19,6 +19,7 @@ import modelfleet_core.release
 import modelfleet_core.wire
 from modelfleet_core.trust.bundle import Bundle, VerificationMaterial
 from modelfleet_core.trust.policy import TrustFile
+from modelfleet_core.wire.build import BuildInput, InputRole
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 PRINTABLE = st.text("abcXYZ 09-_:äß漢", max_size=12)
@@ -80,6 +81,22 @@ OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "min_coverage": st.none() | st.floats(0, 1),
         "min_mac_coverage": st.none() | st.floats(0, 1),
     },
+    # three shapes of one rank, each dimension at least that of the one before
+    "ShapeProfile": {
+        "minimum": st.tuples(st.just(1), st.integers(1, 8)),
+        "optimum": st.tuples(st.integers(1, 4), st.integers(8, 16)),
+        "maximum": st.tuples(st.integers(4, 8), st.integers(16, 32)),
+    },
+    "EngineSpec": {
+        "model": FILE,
+        "model_sha256": DIGEST,
+        "inputs": st.dictionaries(
+            NAME, st.deferred(lambda: values_of("ShapeProfile")), min_size=1, max_size=2
+        ),
+        "workspace_bytes": st.integers(2**20, 2**36),
+        "optimization_level": st.integers(0, 5),
+        "schema": st.just(1),
+    },
     "Artifact": {"path": FILE, "sha256": DIGEST, "size": st.integers(0, 4 * 1024**3)},
     "LogicalTensor": {
         "name": TEXT.filter(bool),
@@ -88,6 +105,23 @@ OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "PhysicalTensor": {"scale": POSITIVE, "zero_point": st.integers(-128, 255)},
     "Decoder": {"name": NAME, "parameters": st.dictionaries(NAME, REAL | PRINTABLE, max_size=3)},
     "Manifest": {"name": NAME, "version": NAME, "target_scale": st.none() | POSITIVE},
+    "BuildInput": {"name": FILE, "sha256": DIGEST},
+    "BuildSpec": {
+        "name": NAME,
+        "version": NAME,
+        "classes": st.lists(NAME, min_size=1, max_size=3).map(tuple),
+        "inputs": st.lists(DIGEST, min_size=2, max_size=len(InputRole)).map(
+            lambda digests: tuple(
+                BuildInput(role, f"{role.value}.npz", digest)
+                for role, digest in zip(InputRole, digests, strict=False)
+            )
+        ),
+        "objective": st.sampled_from(["", "latency", "size", "memory", "accuracy"]),
+        "max_drop_points": st.floats(0, 100),
+        "search": st.integers(0, 1000),
+        "tuning_s": st.floats(0, 1000),
+    },
+    "BuildOrder": {"idempotency_key": PRINTABLE.filter(bool)},
     "TrustFile": {
         "audience": NAME,
         "schema": st.just(1),
