@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import errno
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelfleet_build.cache import file_digest
+from modelfleet_build.child.jobs import DISK_IS_FULL
 from modelfleet_build.datasets import Dataset
 from modelfleet_build.report import REPORT_NAME, BuildReport
 from modelfleet_core.error_codes import Code
@@ -30,6 +32,7 @@ from modelfleet_runtimes import golden as golden_set
 from modelfleet_runtimes.comparators import Outputs
 
 VARIANTS = "variants"
+_OWNED = "owned.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,14 @@ def workspace(output: Path) -> Iterator[Workspace]:
         output.parent.mkdir(parents=True, exist_ok=True)
         # Absolute: child processes run in folders of their own.
         beside = output.parent.absolute()
-        root = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=beside))
+        _sweep(beside, output.name)
+        root = Path(tempfile.mkdtemp(prefix=_partial(output.name), dir=beside))
     except OSError as error:
         raise _disk(output, error) from error
+    owned = -1
     try:
+        owned = os.open(root / _OWNED, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(owned, fcntl.LOCK_EX)
         space = Workspace(root, root / "release")
         space.release.mkdir()
         yield space
@@ -79,6 +86,24 @@ def workspace(output: Path) -> Iterator[Workspace]:
         raise _disk(output, error) from error
     finally:
         shutil.rmtree(root, ignore_errors=True)
+        if owned >= 0:
+            os.close(owned)
+
+
+def _partial(name: str) -> str:
+    return f".{name}.partial-"
+
+
+def _sweep(beside: Path, name: str) -> None:
+    """Remove what builds of the same release left that were killed: a living one holds its lock."""
+    for root in beside.glob(f"{glob.escape(_partial(name))}*"):
+        with suppress(OSError):
+            lock = os.open(root / _OWNED, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def complete_variant(
@@ -137,7 +162,7 @@ def _sync(path: Path) -> None:
 
 
 def _disk(output: Path, error: OSError) -> WorldError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in DISK_IS_FULL
     return WorldError(
         Code.DISK_FULL if full else Code.BUILD_NOT_WRITTEN,
         f"the release folder {output} cannot be written: {error.strerror or error}",

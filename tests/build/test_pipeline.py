@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from dataclasses import replace
@@ -381,6 +382,20 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_world(bench: Bench) 
     with pytest.raises(WorldError) as caught:
         bench.build(output=bench.folder / "file" / "release")
     assert caught.value.code is Code.BUILD_NOT_WRITTEN
+
+
+def test_what_a_killed_build_left_goes_with_the_next_one_of_that_name(bench: Bench) -> None:
+    out = bench.request.output.parent
+    killed, alive, other = (
+        out / name for name in (".release.partial-a", ".release.partial-b", ".else.partial-a")
+    )
+    for folder in (killed, alive, other):
+        (folder / "files").mkdir(parents=True)
+        (folder / "owned.lock").touch()
+    with (alive / "owned.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert bench.build().exit_code == 0
+    assert bench.leftovers() == [".else.partial-a", ".release.partial-b", "release"]
 
 
 def test_the_same_request_twice_is_refused_the_second_time(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The child process: `python -m modelfleet_build.child FOLDER PIPE`. A composition root of its own."""
+"""The child process: `python -m modelfleet_build.child FOLDER PIPE PARENT`. A composition root of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfleet_build.child.jobs import (
+    DISK_IS_FULL,
     JOB_FILE,
     RESULT_FILE,
     Blame,
@@ -36,8 +37,10 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> int:
     """Run the job in the folder; the result file tells how it ended."""
-    folder, pipe = Path(arguments[0]), int(arguments[1])
+    folder, pipe, parent = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     _die_with_parent()
+    if os.getppid() != parent:  # it ended before we could ask; nobody waits for this work
+        return 1
     job = codec.decode((folder / JOB_FILE).read_bytes(), Job, what=JOB_FILE)
     _limit(job)
 
@@ -50,6 +53,8 @@ def main(arguments: list[str]) -> int:
         result = Result(error=_as_data(error))
     except MemoryError:
         result = Result(error=_out_of_memory(job))
+    except OSError as error:
+        result = Result(error=_full(error) if error.errno in DISK_IS_FULL else _foreign(error))
     except Exception as error:  # whatever a converter raises becomes one readable refusal
         result = Result(error=_foreign(error))
     partial = folder / (RESULT_FILE + ".partial")
@@ -164,6 +169,16 @@ def _out_of_memory(job: Job) -> ChildError:
         "the process ran out of memory",
         f"at most {job.data_limit_bytes // 2**20} MiB",
         "raise the memory limit of the build, or build a smaller model",
+    )
+
+
+def _full(error: OSError) -> ChildError:
+    return ChildError(
+        Blame.WORLD,
+        Code.DISK_FULL.value,
+        f"the folder of the build cannot be written: {error.strerror}",
+        "room for the variants and for what is between the steps",
+        "make room, or choose another folder for the release",
     )
 
 

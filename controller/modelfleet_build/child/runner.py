@@ -80,7 +80,15 @@ def run(
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "modelfleet_build.child", str(folder), str(writer)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "modelfleet_build.child",
+                    str(folder),
+                    str(writer),
+                    str(os.getpid()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
