@@ -250,8 +250,13 @@ def _why(order: list[Candidate], faster: list[Candidate], rest: list[Candidate])
             f"{best.name} is chosen: it takes {best.ratio.median:.2f} of the float variant's time "
             f"[{_range(best.ratio)}]"
         )
-    if not rest:
+    if len(order) == 1 or not rest:
         return f"{best.name} is chosen: the class has no other variant within the budget"
+    if best in rest and best.ratio is not None:
+        return (
+            f"{best.name} is chosen: no float variant is within the limits of the class; it takes "
+            f"{best.ratio.median:.2f} of the float variant's time [{_range(best.ratio)}]"
+        )
     other = rest[0]
     assert other.ratio is not None
     assert other.control is not None

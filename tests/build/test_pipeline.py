@@ -23,7 +23,7 @@ from modelfleet_core.clock import SystemClock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import InputContract
-from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.release.device_class import DeviceClass, VariantLimits
 from modelfleet_core.release.manifest import Decoder, Manifest, Precision, Task
 from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.wire import codec
@@ -269,6 +269,26 @@ def test_float_images_have_no_stated_range(bench: Bench) -> None:
     result = bench.build(validation=path, calibration=None)
     assert result.manifest is not None
     assert result.manifest.inputs[0].minimum is None
+
+
+def test_a_limit_that_only_int8_meets_is_met_by_int8(bench: Bench) -> None:
+    """What int8 is for: the float variant is too large for the class, yet good enough to be timed against."""
+    shipped = next(item for item in bench.request.known_classes if item.name == "x86-onnxruntime")
+    small = replace(shipped, name="small-flash", limits=VariantLimits(size_bytes=150_000))
+    result = bench.build(
+        model=DIGITS / "digits-1.1.onnx",
+        validation=DIGITS / "validation.npz",
+        calibration=DIGITS / "calibration.npz",
+        golden=DIGITS / "golden.npz",
+        classes=("small-flash",),
+        known_classes=(small,),
+        precisions=None,
+    )
+    assert result.exit_code == 0
+    assert result.manifest is not None
+    assert [item.name for item in result.manifest.variants] == ["small-flash.int8"]
+    assert result.manifest.variants[0].measurements.latency_ratio is not None
+    assert [item.code for item in result.manifest.refusals] == [Code.LIMIT_EXCEEDED.value]
 
 
 def test_size_can_be_the_objective(bench: Bench) -> None:
