@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
@@ -16,6 +17,7 @@ from modelfleet_build.cache import file_digest
 from modelfleet_build.child.jobs import DISK_IS_FULL
 from modelfleet_build.datasets import Dataset
 from modelfleet_build.report import REPORT_NAME, BuildReport
+from modelfleet_build.request import exists
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
 from modelfleet_core.ids import ReleaseId, sha256_hex
@@ -143,13 +145,19 @@ def publish(space: Workspace, report: BuildReport, output: Path) -> None:
     """Write the report and make the release appear at `output`, durable, in one step.
 
     Raises:
-        OSError: `output` came into being meanwhile, or the disk fails.
+        CallerError: MF-1422, `output` came into being meanwhile.
+        OSError: The disk fails.
     """
     (space.release / REPORT_NAME).write_bytes(codec.pretty(report))
     for path in sorted(space.release.rglob("*")):
         _sync(path)
     _sync(space.release)
-    os.rename(space.release, output)
+    try:
+        os.rename(space.release, output)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise exists(output) from error
     _sync(output.parent)
 
 

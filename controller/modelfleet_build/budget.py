@@ -224,9 +224,11 @@ def _fastest(candidates: list[Candidate]) -> Choice:
 
 def _unchecked(name: str, limit: str, machine: str) -> BudgetRefusal:
     why = (
-        f"nobody measured it on a machine of the class (this one is {machine})" if machine else "unknown here"
+        f"nobody measured it on a machine of the class (this one is {machine})"
+        if machine
+        else "it is unknown here"
     )
-    return BudgetRefusal(Code.LIMIT_UNCHECKED, f"the class limits its {name} to {limit}, and it is {why}")
+    return BudgetRefusal(Code.LIMIT_UNCHECKED, f"the class limits its {name} to {limit}, and {why}")
 
 
 def _or_last(value: int | None) -> float:

@@ -15,7 +15,7 @@ import pytest
 
 from modelfleet_build import pipeline
 from modelfleet_build.pipeline import build
-from modelfleet_build.progress import silent
+from modelfleet_build.progress import ProgressEvent, Step, silent
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import Outcome, read_report
 from modelfleet_build.request import BuildRequest, Objective
@@ -431,3 +431,43 @@ def test_limits_cut_the_samples_used(bench: Bench) -> None:
     result = bench.build(limits=replace(QUICK, validation_samples=7))
     assert result.report.parent.samples == 7
     assert any("only the first 7 of 40" in line for line in result.report.warnings)
+    assert any("one of 7 validation samples is worth 14.3 points" in line for line in result.report.warnings)
+
+
+def test_data_that_is_too_small_to_judge_by_is_told(bench: Bench) -> None:
+    few = write_images(bench.folder / "few.npz", 8, 4, labelled=False)
+    warnings = bench.build(calibration=few).report.warnings
+    assert any(
+        "one of 40 validation samples is worth 2.5 points, more than the budget of 1" in w for w in warnings
+    )
+    assert any("found on 7 calibration samples only" in w for w in warnings)
+    enough = bench.build(
+        calibration=write_images(bench.folder / "enough.npz", 40, 5, labelled=False),
+        validation=write_images(bench.folder / "many.npz", 120, 6),
+        output=bench.folder / "out" / "second",
+    )
+    assert enough.report.warnings == ()
+
+
+def test_a_folder_that_came_into_being_meanwhile_is_not_a_full_disk(bench: Bench) -> None:
+    def meddle(event: ProgressEvent) -> None:
+        if event.step is Step.WRITE:
+            (bench.request.output / "theirs").mkdir(parents=True, exist_ok=True)
+
+    with pytest.raises(CallerError) as caught:
+        build(bench.request, meddle, SystemClock())
+    assert caught.value.code is Code.BUILD_OUTPUT_EXISTS
+    assert bench.leftovers() == ["release"]
+
+
+def test_the_parents_size_counts_its_external_data(bench: Bench) -> None:
+    path = bench.folder / "apart.onnx"
+    onnx.save(
+        onnx.load(bench.request.model),
+        path,
+        save_as_external_data=True,
+        size_threshold=0,
+        location="apart.bin",
+    )
+    parent = bench.build(model=path).report.parent
+    assert parent.size_bytes > path.stat().st_size + (bench.folder / "apart.bin").stat().st_size // 2
