@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.build.layers.plant import onnx_pad
@@ -84,10 +85,15 @@ def _explained(cli: Cli, to: Path, tmp_path: Path) -> None:
     assert "to do: the converter changed the layer" in shown.out
     assert sum(line.startswith("> ") for line in shown.out.splitlines()) == 1
 
+    with np.load(DIGITS / "golden.npz", allow_pickle=False) as arrays:
+        images = (arrays["images"][:4] / 255).astype(np.float32)
+    images[3, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "nan.npz", images=images)
     for more, code, told in (
         (["x86-onnxruntime.fp23"], "MF-1452", "did you mean x86-onnxruntime.fp32?"),
         ([name, "--model", DIGITS / "digits-1.1.onnx"], "MF-1453", "is not the model of digits:1.0"),
         ([name, "--inputs", DIGITS / "digits-1.0.onnx"], "MF-1410", "cannot be read"),
+        ([name, "--inputs", tmp_path / "nan.npz"], "MF-1413", "NaN or infinite"),
     ):
         refused = cli("build", "explain", to, *more)
         assert (refused.code, code in refused.err, told in refused.err) == (1, True, True), refused.err
