@@ -41,7 +41,7 @@ def _section(report: BuildReport) -> str:
     if worst:
         titles.insert(5, "worst class")
     one = p.points_per_sample
-    worth = f" (one is {one:.2g} points)" if one is not None else ""
+    worth = f" (one is {one:.3g} points)" if one is not None else ""
     lines = [
         f"## {report.task.value.capitalize()}: {_text(report.name)}\n",
         f"Float parent: {metric} {100 * p.value:.2f} % on {p.samples} validation samples"

@@ -13,10 +13,10 @@ import pytest
 from e2e.support import eventually
 
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
-TERMINATED = 143
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
 
-@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "sigint"])
+@pytest.mark.parametrize("ended_by", CODES, ids=lambda number: str(number.name).lower())
 def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path, ended_by: signal.Signals) -> None:
     output = tmp_path / "release"
     command = [
@@ -37,7 +37,7 @@ def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path, ended_by: signal.S
         if build.poll() is None:
             build.kill()
         _, told = build.communicate()
-    assert code == (TERMINATED if ended_by is signal.SIGTERM else 130), told.decode()
+    assert code == CODES[ended_by], told.decode()
     assert b"Traceback" not in told
     assert not output.exists()
     assert not list(tmp_path.glob(".release.partial-*"))

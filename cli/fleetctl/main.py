@@ -34,6 +34,8 @@ def connect(target: Target) -> Api:
 def main() -> int:
     """Runs `sys.argv` and returns the exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asked to go on
+        signal.signal(signal.SIGHUP, _terminated)
     settings = read_settings(os.environ)
     terminal = system_terminal(color=settings.color)
     app = App(settings, terminal, SystemClock(), system_entropy, connect, getpass.getpass)
@@ -41,8 +43,9 @@ def main() -> int:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM unwinds as Ctrl-C does, so that what was begun is cleaned up; commands may replace it."""
-    raise Terminated
+    """SIGTERM, or a terminal that closes, unwinds as Ctrl-C does, so that what was begun is cleaned up;
+    commands may replace it."""
+    raise Terminated(number)
 
 
 if __name__ == "__main__":

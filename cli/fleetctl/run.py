@@ -16,11 +16,19 @@ from modelfleet_core.errors import ModelfleetError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
-TERMINATED: Final = 143
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. No Exception, so that nothing on the way takes it for a failure that it may handle."""
+    """A signal that ends the process arrived. No Exception, so that nothing on the way takes it for a failure
+    that it may handle.
+
+    Attributes:
+        exit_code: As a shell says it: 128 and the number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
 
 
 def run(arguments: Sequence[str], app: App) -> int:
@@ -30,8 +38,8 @@ def run(arguments: Sequence[str], app: App) -> int:
     except ModelfleetError as error:
         tell(error, app.terminal, verbose=_verbose(arguments))
         return FAILED
-    except Terminated:
-        return TERMINATED
+    except Terminated as ended_by:
+        return ended_by.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:

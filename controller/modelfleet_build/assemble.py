@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelfleet_build.cache import file_digest
+from modelfleet_build.child.jobs import DISK_IS_FULL
 from modelfleet_build.datasets import Dataset
 from modelfleet_build.report import REPORT_NAME, BuildReport
+from modelfleet_build.request import exists
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
 from modelfleet_core.ids import ReleaseId, sha256_hex
@@ -30,6 +34,7 @@ from modelfleet_runtimes import golden as golden_set
 from modelfleet_runtimes.comparators import Outputs
 
 VARIANTS = "variants"
+_OWNED = "owned.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,14 @@ def workspace(output: Path) -> Iterator[Workspace]:
         output.parent.mkdir(parents=True, exist_ok=True)
         # Absolute: child processes run in folders of their own.
         beside = output.parent.absolute()
-        root = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=beside))
+        _sweep(beside, output.name)
+        root = Path(tempfile.mkdtemp(prefix=_partial(output.name), dir=beside))
     except OSError as error:
         raise _disk(output, error) from error
+    owned = -1
     try:
+        owned = os.open(root / _OWNED, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(owned, fcntl.LOCK_EX)
         space = Workspace(root, root / "release")
         space.release.mkdir()
         yield space
@@ -79,6 +88,24 @@ def workspace(output: Path) -> Iterator[Workspace]:
         raise _disk(output, error) from error
     finally:
         shutil.rmtree(root, ignore_errors=True)
+        if owned >= 0:
+            os.close(owned)
+
+
+def _partial(name: str) -> str:
+    return f".{name}.partial-"
+
+
+def _sweep(beside: Path, name: str) -> None:
+    """Remove what builds of the same release left that were killed: a living one holds its lock."""
+    for root in beside.glob(f"{glob.escape(_partial(name))}*"):
+        with suppress(OSError):
+            lock = os.open(root / _OWNED, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def complete_variant(
@@ -118,13 +145,19 @@ def publish(space: Workspace, report: BuildReport, output: Path) -> None:
     """Write the report and make the release appear at `output`, durable, in one step.
 
     Raises:
-        OSError: `output` came into being meanwhile, or the disk fails.
+        CallerError: MF-1422, `output` came into being meanwhile.
+        OSError: The disk fails.
     """
     (space.release / REPORT_NAME).write_bytes(codec.pretty(report))
     for path in sorted(space.release.rglob("*")):
         _sync(path)
     _sync(space.release)
-    os.rename(space.release, output)
+    try:
+        os.rename(space.release, output)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise exists(output) from error
     _sync(output.parent)
 
 
@@ -137,7 +170,7 @@ def _sync(path: Path) -> None:
 
 
 def _disk(output: Path, error: OSError) -> WorldError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in DISK_IS_FULL
     return WorldError(
         Code.DISK_FULL if full else Code.BUILD_NOT_WRITTEN,
         f"the release folder {output} cannot be written: {error.strerror or error}",

@@ -227,9 +227,11 @@ def _fastest(candidates: list[Candidate]) -> Choice:
 
 def _unchecked(name: str, limit: str, machine: str) -> BudgetRefusal:
     why = (
-        f"nobody measured it on a machine of the class (this one is {machine})" if machine else "unknown here"
+        f"nobody measured it on a machine of the class (this one is {machine})"
+        if machine
+        else "it is unknown here"
     )
-    return BudgetRefusal(Code.LIMIT_UNCHECKED, f"the class limits its {name} to {limit}, and it is {why}")
+    return BudgetRefusal(Code.LIMIT_UNCHECKED, f"the class limits its {name} to {limit}, and {why}")
 
 
 def _or_last(value: int | None) -> float:
@@ -252,6 +254,11 @@ def _why(order: list[Candidate], faster: list[Candidate], rest: list[Candidate])
         return (
             f"{best.name} is chosen: it takes {best.ratio.median:.2f} of the float variant's time "
             f"[{_range(best.ratio)}]"
+        )
+    if best in rest and best.ratio is not None:
+        return (
+            f"{best.name} is chosen: no float variant is within the limits of the class; it takes "
+            f"{best.ratio.median:.2f} of the float variant's time [{_range(best.ratio)}]"
         )
     other = next((item for item in order[1:] if item in rest), None)
     if other is None:

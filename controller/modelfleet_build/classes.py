@@ -19,7 +19,7 @@ from modelfleet_build.report import ClassReport, VariantReport, pareto_front
 from modelfleet_build.request import MIB, BuildRequest, Objective
 from modelfleet_build.search import cost, search, space
 from modelfleet_build.trials import Bench, Trial, TuningAttempts, attempt, lineage
-from modelfleet_build.variants import Material, finished_how
+from modelfleet_build.variants import Made, Material, finished_how
 from modelfleet_build.workshop import AGAIN, Workshop
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import IntegrityError, ModelfleetError
@@ -52,6 +52,20 @@ class _Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class _Refused:
+    """A variant that is not shipped.
+
+    Attributes:
+        report: Its line of the report, with the reason.
+        yardstick: A float variant that answers rightly and only takes more than the class allows: others are
+            timed against it all the same. None for all others.
+    """
+
+    report: VariantReport
+    yardstick: Loadable | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClassBuilder:
     """Builds the variants of one class."""
 
@@ -63,7 +77,7 @@ class ClassBuilder:
     judgement: Judgement
 
     def build(self, points: tuple[OptimizerPoint, ...]) -> ClassResult:
-        """Try every recipe; a class without the float variant that others are timed against is refused."""
+        """Try every recipe; a class without a float variant to time others against is refused."""
         try:
             point = registry.for_class(self.device_class, points)
             optimizer = point.load()
@@ -76,14 +90,17 @@ class ClassBuilder:
         bench = Bench(
             self.request, self.device_class, point, self.workshop, self.material, self.parent, self.judgement
         )
+        reference: Loadable | None = None
         for index, recipe in enumerate(recipes):
-            outcome = self._variant(bench, recipe, accepted[0].loadable if accepted else None)
+            outcome = self._variant(bench, recipe, reference)
             if isinstance(outcome, _Accepted):
                 accepted.append(outcome)
+                reference = reference or outcome.loadable
                 continue
-            refused.append(outcome)
+            refused.append(outcome.report)
+            reference = reference or outcome.yardstick
             floats_left = any(item.precision in FLOATS for item in recipes[index + 1 :])
-            if optimizer.float_recipe is not None and not accepted and not floats_left:
+            if optimizer.float_recipe is not None and reference is None and not floats_left:
                 left = len(recipes) - index - 1
                 if left:
                     detail = "not tried: the class has no float variant to compare with"
@@ -91,8 +108,8 @@ class ClassBuilder:
                         Step.MEASURE, self.device_class.name, detail, Happening.REFUSED, steps=2 * left
                     )
                 return self._none(refused)
-        if accepted and self.request.search:
-            found = self._searched(bench, recipes, accepted[0].loadable)
+        if reference is not None and self.request.search:
+            found = self._searched(bench, recipes, reference)
             accepted += [found] if found is not None else []
         return self._chosen(accepted, refused) if accepted else self._none(refused)
 
@@ -111,7 +128,7 @@ class ClassBuilder:
             self.workshop.meter.finished(Step.CONVERT, trial.name, error.happened, Happening.REFUSED, 2)
         return reports
 
-    def _variant(self, bench: Bench, recipe: Recipe, reference: Loadable | None) -> _Accepted | VariantReport:
+    def _variant(self, bench: Bench, recipe: Recipe, reference: Loadable | None) -> _Accepted | _Refused:
         name = f"{self.device_class.name}.{recipe.name}"
         meter = self.workshop.meter
         trial = Trial(name, recipe)
@@ -121,7 +138,7 @@ class ClassBuilder:
         except ModelfleetError as error:
             trial.refusal = BudgetRefusal(error.code, error.happened)
             meter.finished(Step.CONVERT, name, error.happened, Happening.REFUSED, 2)
-            return trial.report()
+            return _Refused(trial.report())
         meter.finished(Step.CONVERT, name, f"{trial.made.size_bytes} bytes", finished_how(trial.made))
         meter.started(Step.MEASURE, name)
         trial = attempt(bench, trial, reference)
@@ -140,7 +157,7 @@ class ClassBuilder:
             except ModelfleetError as error:
                 trial.refusal = BudgetRefusal(error.code, error.happened)
         meter.finished(Step.MEASURE, name, trial.refusal.reason, Happening.REFUSED)
-        return trial.report()
+        return _Refused(trial.report(), _yardstick(trial))
 
     def _searched(self, bench: Bench, recipes: tuple[Recipe, ...], reference: Loadable) -> _Accepted | None:
         """Let a search look beyond the recipes of the class; what it finds is a variant `searched`."""
@@ -239,8 +256,7 @@ class ClassBuilder:
             tools=made.tools,
             parameters=lineage(made.recipe, device_class.options),
         )
-        opened = made.measurable if made.converted.stand_in is None else made.loadable
-        loadable = replace(opened, folder=str(folder))
+        loadable = replace(_opened(made), folder=str(folder))
         return _Accepted(variant, _candidate(trial, measurements), trial.report(), loadable)
 
     def _chosen(self, accepted: list[_Accepted], refused: list[VariantReport]) -> ClassResult:
@@ -273,6 +289,16 @@ class ClassBuilder:
 
     def _refusals(self, refused: list[VariantReport]) -> tuple[Refusal, ...]:
         return tuple(Refusal(self.device_class.name, item.name, item.code, item.reason) for item in refused)
+
+
+def _opened(made: Made) -> Loadable:
+    return made.measurable if made.converted.stand_in is None else made.loadable
+
+
+def _yardstick(trial: Trial) -> Loadable | None:
+    limits = (Code.LIMIT_EXCEEDED, Code.LIMIT_UNCHECKED)
+    over = trial.refusal is not None and trial.refusal.code in limits
+    return _opened(trial.made) if over and trial.made and trial.recipe.precision in FLOATS else None
 
 
 def _candidate(trial: Trial, measured: Measurements) -> Candidate:

@@ -40,7 +40,7 @@ def take_in(source: Path, target: Path) -> ModelFacts:
     data = raw
     if tensors:
         _check_external(tensors, source)
-        external_data_helper.load_external_data_for_model(model, str(source.parent.resolve()))
+        _load_external(model, source)
         data = model.SerializeToString()
     _check_valid(model, source)
     inputs, outputs, fixed = _signature(model)
@@ -62,7 +62,7 @@ def _read(source: Path) -> bytes:
     if not source.is_file():
         raise CallerError(
             Code.MODEL_NOT_ONNX,
-            f"there is no file {source}",
+            f"{source} is no file" if source.exists() else f"there is no file {source}",
             expected="an ONNX model",
             todo="check the path",
         )
@@ -161,6 +161,18 @@ def _check_external(tensors: list[onnx.TensorProto], source: Path) -> None:
             expected=f"at most {MAX_MODEL_BYTES} bytes",
             todo="export a smaller model; edge devices could not load this one",
         )
+
+
+def _load_external(model: onnx.ModelProto, source: Path) -> None:
+    try:
+        external_data_helper.load_external_data_for_model(model, str(source.parent.resolve()))
+    except (ValueError, onnx.checker.ValidationError) as error:
+        raise CallerError(
+            Code.MODEL_EXTERNAL_DATA,
+            f"the external data of {source.name} cannot be taken in: {str(error).strip()[:300]}",
+            expected="data files as long as the model says",
+            todo="export the model again, or copy its data files anew",
+        ) from error
 
 
 def _check_valid(model: onnx.ModelProto, source: Path) -> None:

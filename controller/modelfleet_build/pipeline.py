@@ -61,6 +61,8 @@ from modelfleet_runtimes.golden import MAX_GOLDEN_BYTES, record_count
 _PARENT = "float parent"
 # Below that nothing can be lost any more, and the fault is rather in data or decoder than in the model.
 _HARDLY_RIGHT = 0.05
+# Fewer show too little of what a network can reach; about a hundred are usual.
+_FEW_CALIBRATION = 32
 _STEPS_BEFORE, _STEPS_PER_VARIANT, _STEPS_AFTER = 3, 2, 1
 
 
@@ -157,7 +159,7 @@ def build(
         manifest = _manifest(request, facts, data, parent, results, now)
         release = write_manifest(space, manifest) if manifest.variants else None
         seconds = clock.monotonic() - begun
-        report = _report(request, data, parent, results, now, release, seconds)
+        report = _report(request, facts, data, parent, results, now, release, seconds)
         report = _with_deltas(report, request, space, manifest)
         if release is None:
             meter.finished(Step.WRITE, request.output.name, "nothing to write: no class could be built")
@@ -400,6 +402,7 @@ def _manifest(
 
 def _report(
     request: BuildRequest,
+    facts: ModelFacts,
     data: _Data,
     parent: Parent,
     results: list[ClassResult],
@@ -415,6 +418,17 @@ def _report(
         warnings.append(
             f"the model itself gives NaN or infinite values on {judged.not_finite} of {judged.samples} "
             f"validation samples; its variants are measured against that"
+        )
+    worth = judged.points_per_sample
+    if worth is not None and worth > request.max_drop_points > 0:
+        warnings.append(
+            f"one of {judged.samples} validation samples is worth {worth:.3g} points, more than the budget "
+            f"of {request.max_drop_points:g}: a variant may not lose one, and smaller losses are not seen"
+        )
+    if data.calibration is not None and len(data.calibration) < _FEW_CALIBRATION:
+        warnings.append(
+            f"the ranges of int8 were found on {len(data.calibration)} calibration samples only: what others "
+            f"reach beyond them is clipped; give {_FEW_CALIBRATION} or more"
         )
     if judged.value < _HARDLY_RIGHT:
         warnings.append(
@@ -438,7 +452,7 @@ def _report(
             not_finite=judged.not_finite,
             golden_value=_golden_value(parent),
             golden_samples=len(data.golden),
-            size_bytes=request.model.stat().st_size,
+            size_bytes=facts.size_bytes,
             latency_us=measured.latency_us,
             metric=judged.metric,
             raw_error=judged.raw_error,

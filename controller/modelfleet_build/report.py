@@ -52,7 +52,7 @@ class ParentReport:
         not_finite: Validation samples that it answers with NaN or infinite values.
         golden_value: Its mean score on the golden set, None where that has no truth.
         golden_samples: Samples of the golden set.
-        size_bytes: Size of the model.
+        size_bytes: Size of the model, its external data included.
         latency_us: Median time of one sample on this machine, microseconds.
         metric: Name of the metric.
         raw_error: Its error in units of the output, for regression.

@@ -144,17 +144,22 @@ def check_request(request: BuildRequest) -> tuple[DeviceClass, ...]:
     if not 0 <= request.nice <= 19:
         raise _refused(f"nice is {request.nice}", "0 to 19")
     if request.output.exists():
-        raise CallerError(
-            Code.BUILD_OUTPUT_EXISTS,
-            f"{request.output} exists already",
-            expected="a folder that is not there yet; a release is never overwritten",
-            todo="choose another folder, or remove this one",
-        )
+        raise exists(request.output)
     if request.companion is not None and not request.companion.is_file():
         raise _refused(f"there is no file {request.companion}", "the model in its other form")
     if not request.classes:
         raise _refused("no device class is named", "at least one class")
     return tuple(_class(name, request.known_classes) for name in dict.fromkeys(request.classes))
+
+
+def exists(output: Path) -> CallerError:
+    """The refusal of a release folder that is there, at the door or when another build was quicker."""
+    return CallerError(
+        Code.BUILD_OUTPUT_EXISTS,
+        f"{output} exists already",
+        expected="a folder that is not there yet; a release is never overwritten",
+        todo="choose another folder, or remove this one",
+    )
 
 
 def _class(name: str, known: Iterable[DeviceClass]) -> DeviceClass:

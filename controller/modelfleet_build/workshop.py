@@ -6,6 +6,8 @@ done by the first and taken from the cache by the other.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -36,6 +38,8 @@ from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.request import Limits
 from modelfleet_build.variants import Answers, Made, Material
 from modelfleet_core.clock import Clock
+from modelfleet_core.error_codes import Code
+from modelfleet_core.errors import WorldError
 from modelfleet_runtimes.comparators import Outputs
 
 SEED, AGAIN = 1797, 1798
@@ -325,10 +329,16 @@ class Workshop:
 
     def _run(self, job: Job, step: Step, name: str) -> Result:
         seconds = self.limits.convert_s if step in (Step.INTAKE, Step.CONVERT) else self.limits.measure_s
-        return runner.run(
-            replace(job, nice=self.nice, cores=self.cores),
-            runner.Allowance(seconds, self.limits.memory_bytes),
-            self.clock,
-            lambda text: self.meter.going_on(step, name, text),
-            self.stop,
-        )
+        try:
+            return runner.run(
+                replace(job, nice=self.nice, cores=self.cores),
+                runner.Allowance(seconds, self.limits.memory_bytes),
+                self.clock,
+                lambda text: self.meter.going_on(step, name, text),
+                self.stop,
+            )
+        except WorldError as error:
+            if error.code is not Code.DISK_FULL:
+                raise
+            # Says nothing of the variant, so it must not become its refusal: it ends the build.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

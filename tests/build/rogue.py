@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -58,6 +59,8 @@ class Rogue:
             os._exit(7)
         elif self.deed == "raise":
             raise ValueError("the moon is in the wrong quarter")
+        elif self.deed == "fill":
+            raise OSError(errno.ENOSPC, "No space left on device")
         elif self.deed == "spoil":
             given = Recipe("fp32", Precision.FP32)
             done = OnnxRuntimeOptimizer().convert(replace(task, recipe=given), tell)
@@ -91,6 +94,7 @@ eat = Rogue("eat")
 crash = Rogue("crash")
 leave = Rogue("exit")
 throw = Rogue("raise")
+fill = Rogue("fill")
 spoil = Rogue("spoil")
 gossip = Rogue("tell")
 bend = Rogue("bend")

@@ -89,6 +89,16 @@ def test_a_noisy_machine_asks_for_more() -> None:
     ).order == ("c.fp32", "c.int8")
 
 
+def test_without_a_float_variant_the_fastest_leads_and_says_why() -> None:
+    """The float variant breaks a limit of the class: the others were timed against it, it is no candidate."""
+    slow, slower = other("c.int8", Spread(1.1, 1.0, 1.2)), other("c.odd", Spread(1.3, 1.2, 1.4))
+    choice = choose([slower, slow], Objective.LATENCY)
+    assert choice.order == ("c.int8", "c.odd")
+    assert "no float variant is within the limits of the class; it takes 1.10" in choice.why
+    assert "no other variant" in choose([slow], Objective.LATENCY).why
+    assert "0.70 of the float" in choose([other("c.int8", Spread(0.7, 0.6, 0.8))], Objective.LATENCY).why
+
+
 def test_the_fastest_of_several_wins() -> None:
     candidates = [
         float_variant(),

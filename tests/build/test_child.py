@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 from modelfleet_build.child import runner
-from modelfleet_build.child.jobs import IntakeJob, Job
+from modelfleet_build.child.jobs import JOB_FILE, RESULT_FILE, IntakeJob, Job
 from modelfleet_build.pipeline import build
 from modelfleet_build.progress import Happening, ProgressEvent
 from modelfleet_build.report import VariantReport
@@ -24,6 +24,7 @@ from modelfleet_core.clock import SystemClock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.manifest import Precision
+from modelfleet_core.wire import codec
 
 from .conftest import DIGITS, QUICK, Bench, Point
 
@@ -101,6 +102,31 @@ def test_a_converter_that_leaves_is_told_by_its_last_words(bench: Bench, rogue: 
 def test_a_converter_that_raises_is_told_by_its_error(bench: Bench, rogue: Point) -> None:
     refused = refused_int8(bench, rogue, "throw", Code.CONVERSION_FAILED)
     assert "ValueError: the moon is in the wrong quarter" in refused.reason
+
+
+def test_a_full_disk_ends_the_build_and_is_no_refusal_of_a_variant(bench: Bench, rogue: Point) -> None:
+    with pytest.raises(WorldError) as caught:
+        bench.build(rogue("fill"), precisions=BOTH)
+    assert caught.value.code is Code.DISK_FULL
+    assert bench.leftovers() == []
+
+
+def test_a_child_whose_parent_ended_before_it_could_ask_does_nothing(tmp_path: Path) -> None:
+    """A kill -9 between fork and prctl: the child finds itself with another parent."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    reader, writer = os.pipe()
+    job = Job(folder=str(tmp_path), data_limit_bytes=2**40)
+    (tmp_path / JOB_FILE).write_bytes(codec.encode(job))
+    child = subprocess.run(
+        [sys.executable, "-m", "modelfleet_build.child", str(tmp_path), str(writer), str(ended.pid)],
+        pass_fds=(writer,),
+        check=False,
+    )
+    os.close(reader)
+    os.close(writer)
+    assert child.returncode == 1
+    assert not (tmp_path / RESULT_FILE).exists()
 
 
 def test_a_converter_that_spoils_the_model_is_over_budget(bench: Bench, rogue: Point) -> None:

@@ -110,6 +110,20 @@ def test_external_data_that_is_missing(tmp_path: Path) -> None:
     refused(source, Code.MODEL_EXTERNAL_DATA)
 
 
+def test_external_data_that_is_too_short(tmp_path: Path) -> None:
+    source = _external(tmp_path, "weights.bin")
+    made = onnx.load(source, load_external_data=False)
+    tensor = next(item for item in made.graph.initializer if item.name == "w")
+    tensor.external_data.add(key="length", value=str(10**9))
+    source.write_bytes(made.SerializeToString())
+    assert "exceeds available data" in refused(source, Code.MODEL_EXTERNAL_DATA).happened
+
+
+def test_a_folder_is_not_called_a_missing_file(tmp_path: Path) -> None:
+    assert refused(tmp_path, Code.MODEL_NOT_ONNX).happened == f"{tmp_path} is no file"
+    assert "there is no file" in refused(tmp_path / "none.onnx", Code.MODEL_NOT_ONNX).happened
+
+
 def test_external_data_inside_the_folder_is_taken_into_one_file(tmp_path: Path) -> None:
     source = _external(tmp_path, "weights.bin")
     target = tmp_path / "taken.onnx"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from modelfleet_build import pipeline
 from modelfleet_build import registry as optimizers
 from modelfleet_build.pipeline import build
-from modelfleet_build.progress import silent
+from modelfleet_build.progress import ProgressEvent, Step, silent
 from modelfleet_build.registry import OptimizerPoint
 from modelfleet_build.report import Outcome, read_report
 from modelfleet_build.request import BuildRequest, Objective
@@ -23,7 +24,7 @@ from modelfleet_core.clock import SystemClock
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.contract import InputContract
-from modelfleet_core.release.device_class import DeviceClass
+from modelfleet_core.release.device_class import DeviceClass, VariantLimits
 from modelfleet_core.release.manifest import Decoder, Manifest, Precision, Task
 from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.wire import codec
@@ -271,6 +272,26 @@ def test_float_images_have_no_stated_range(bench: Bench) -> None:
     assert result.manifest.inputs[0].minimum is None
 
 
+def test_a_limit_that_only_int8_meets_is_met_by_int8(bench: Bench) -> None:
+    """What int8 is for: the float variant is too large for the class, yet good enough to be timed against."""
+    shipped = next(item for item in bench.request.known_classes if item.name == "x86-onnxruntime")
+    small = replace(shipped, name="small-flash", limits=VariantLimits(size_bytes=150_000))
+    result = bench.build(
+        model=DIGITS / "digits-1.1.onnx",
+        validation=DIGITS / "validation.npz",
+        calibration=DIGITS / "calibration.npz",
+        golden=DIGITS / "golden.npz",
+        classes=("small-flash",),
+        known_classes=(small,),
+        precisions=None,
+    )
+    assert result.exit_code == 0
+    assert result.manifest is not None
+    assert [item.name for item in result.manifest.variants] == ["small-flash.int8"]
+    assert result.manifest.variants[0].measurements.latency_ratio is not None
+    assert [item.code for item in result.manifest.refusals] == [Code.LIMIT_EXCEEDED.value]
+
+
 def test_size_can_be_the_objective(bench: Bench) -> None:
     result = bench.build(objective=Objective.SIZE, precisions=(Precision.FP32, Precision.INT8))
     item = result.report.classes[0]
@@ -399,6 +420,20 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_world(bench: Bench) 
     assert caught.value.code is Code.BUILD_NOT_WRITTEN
 
 
+def test_what_a_killed_build_left_goes_with_the_next_one_of_that_name(bench: Bench) -> None:
+    out = bench.request.output.parent
+    killed, alive, other = (
+        out / name for name in (".release.partial-a", ".release.partial-b", ".else.partial-a")
+    )
+    for folder in (killed, alive, other):
+        (folder / "files").mkdir(parents=True)
+        (folder / "owned.lock").touch()
+    with (alive / "owned.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert bench.build().exit_code == 0
+    assert bench.leftovers() == [".else.partial-a", ".release.partial-b", "release"]
+
+
 def test_the_same_request_twice_is_refused_the_second_time(bench: Bench) -> None:
     assert bench.build().exit_code == 0
     before = (bench.request.output / "release.json").read_bytes()
@@ -412,3 +447,43 @@ def test_limits_cut_the_samples_used(bench: Bench) -> None:
     result = bench.build(limits=replace(QUICK, validation_samples=7))
     assert result.report.parent.samples == 7
     assert any("only the first 7 of 40" in line for line in result.report.warnings)
+    assert any("one of 7 validation samples is worth 14.3 points" in line for line in result.report.warnings)
+
+
+def test_data_that_is_too_small_to_judge_by_is_told(bench: Bench) -> None:
+    few = write_images(bench.folder / "few.npz", 8, 4, labelled=False)
+    warnings = bench.build(calibration=few).report.warnings
+    assert any(
+        "one of 40 validation samples is worth 2.5 points, more than the budget of 1" in w for w in warnings
+    )
+    assert any("found on 7 calibration samples only" in w for w in warnings)
+    enough = bench.build(
+        calibration=write_images(bench.folder / "enough.npz", 40, 5, labelled=False),
+        validation=write_images(bench.folder / "many.npz", 120, 6),
+        output=bench.folder / "out" / "second",
+    )
+    assert enough.report.warnings == ()
+
+
+def test_a_folder_that_came_into_being_meanwhile_is_not_a_full_disk(bench: Bench) -> None:
+    def meddle(event: ProgressEvent) -> None:
+        if event.step is Step.WRITE:
+            (bench.request.output / "theirs").mkdir(parents=True, exist_ok=True)
+
+    with pytest.raises(CallerError) as caught:
+        build(bench.request, meddle, SystemClock())
+    assert caught.value.code is Code.BUILD_OUTPUT_EXISTS
+    assert bench.leftovers() == ["release"]
+
+
+def test_the_parents_size_counts_its_external_data(bench: Bench) -> None:
+    path = bench.folder / "apart.onnx"
+    onnx.save(
+        onnx.load(bench.request.model),
+        path,
+        save_as_external_data=True,
+        size_threshold=0,
+        location="apart.bin",
+    )
+    parent = bench.build(model=path).report.parent
+    assert parent.size_bytes > path.stat().st_size + (bench.folder / "apart.bin").stat().st_size // 2

@@ -40,7 +40,10 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
         f"{_worth(p)}, {size(p.size_bytes)}, {p.latency_us:.0f} us a sample",
     ]
     for c in view.classes:
-        blocks += ["", f"class {c.name}: {c.why}"]
+        blocks += [
+            "",
+            f"class {c.name}: {c.why}" if c.built else f"class {c.name} not built: {c.code}: {c.why}",
+        ]
         if c.variants:
             blocks.append(_table(c))
         blocks += _below(c)
@@ -61,7 +64,7 @@ def report(view: BuildReport, folder: Path | None) -> list[Block]:
 
 def _worth(p: ParentReport) -> str:
     if p.points_per_sample is not None:
-        return f" (one sample is {p.points_per_sample:.2g}pt)"
+        return f" (one sample is {p.points_per_sample:.3g}pt)"
     return f" (RMSE {p.raw_error:.4g})" if p.raw_error is not None else ""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfleet_build.child.jobs import (
+    DISK_IS_FULL,
     JOB_FILE,
     RESULT_FILE,
     Blame,
@@ -51,6 +52,8 @@ def main(arguments: list[str]) -> int:
         result = Result(error=_as_data(error))
     except MemoryError:
         result = Result(error=_out_of_memory(job))
+    except OSError as error:
+        result = Result(error=_full(error) if error.errno in DISK_IS_FULL else _foreign(error))
     except Exception as error:  # whatever a converter raises becomes one readable refusal
         result = Result(error=_foreign(error))
     partial = folder / (RESULT_FILE + ".partial")
@@ -167,6 +170,16 @@ def _out_of_memory(job: Job) -> ChildError:
         "the process ran out of memory",
         f"at most {job.data_limit_bytes // 2**20} MiB",
         "raise the memory limit of the build, or build a smaller model",
+    )
+
+
+def _full(error: OSError) -> ChildError:
+    return ChildError(
+        Blame.WORLD,
+        Code.DISK_FULL.value,
+        f"the folder of the build cannot be written: {error.strerror}",
+        "room for the variants and for what is between the steps",
+        "make room, or choose another folder for the release",
     )
 
 

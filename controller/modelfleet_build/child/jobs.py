@@ -5,6 +5,7 @@ Progress goes over a pipe, one JSON line each. Paths are absolute and chosen by 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +18,7 @@ from modelfleet_core.release.manifest import Precision
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 MAX_RESULT_BYTES = 4 * 1024 * 1024
+DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Blame(StrEnum):

@@ -241,7 +241,10 @@ def _inputs(request: ExplainRequest, place: Path, shape: tuple[int, ...]) -> Flo
             Code.DATASET_SHAPE, path, f"holds samples of {list(values.shape[1:])}", f"{list(shape[1:])}"
         )
     scale = BYTE_SCALE if values.dtype == np.uint8 else 1.0
-    return golden.scaled(values[: request.samples], scale)
+    samples = golden.scaled(values[: request.samples], scale)
+    if not np.isfinite(samples).all():
+        raise _unusable(Code.DATASET_NOT_FINITE, path, "holds NaN or infinite values", "finite values")
+    return samples
 
 
 def _unusable(code: Code, path: Path, what: str, expected: str) -> CallerError:

@@ -44,14 +44,11 @@ def page(report: BuildReport, manifest: Manifest | None) -> str:
 
 def _facts(report: BuildReport) -> str:
     p = report.parent
-    metric = next(
-        (v.measurements.metric for c in report.classes for v in c.variants if v.measurements), "metric"
-    )
     one = p.points_per_sample
-    worth = f"; one is {one:.2g} points" if one is not None else ""
+    worth = f"; one is {one:.3g} points" if one is not None else ""
     built = sum(item.built for item in report.classes)
     facts = [
-        (f"{100 * p.value:.2f} %", f"{metric} of the float parent"),
+        (f"{100 * p.value:.2f} %", f"{p.metric} of the float parent"),
         (f"{p.samples}", f"validation samples{worth}"),
         (f"{report.max_drop_points:g} pt", "may be lost at most"),
         (size(p.size_bytes), "is the float parent"),
