@@ -12,7 +12,10 @@ operators that they have and no others.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -81,7 +84,9 @@ class Network(nn.Module):
         return tuple(values[item] for item in self.targets)
 
 
-def _module(node: onnx.NodeProto, given: dict[str, object], constants: dict[str, object]) -> nn.Module:
+def _module(
+    node: onnx.NodeProto, given: dict[str, Any], constants: Mapping[str, npt.NDArray[Any]]
+) -> nn.Module:
     weight = torch.from_numpy(constants[node.input[1]])
     if node.op_type == "Gemm":
         made: nn.Module = nn.Linear(weight.shape[1], weight.shape[0])

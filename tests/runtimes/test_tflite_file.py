@@ -166,7 +166,7 @@ def offsets(builder: Any, tables: list[int]) -> int:
 
 @pytest.mark.parametrize("part", ["constant", "name"])
 def test_lists_that_are_longer_than_the_file_are_refused(part: str) -> None:
-    root = schema.Model.GetRootAs(WHOLE, 0)
+    root: Any = schema.Model.GetRootAs(WHOLE, 0)
     table, slot = (root.Buffers(3)._tab, 4) if part == "constant" else (root.Subgraphs(0).Tensors(3)._tab, 10)
     start = table.Vector(table.Offset(slot))
     data = bytearray(WHOLE)
