@@ -5,7 +5,7 @@ models were trained with torch and kept as ONNX; this rebuilds their graphs, wit
 operators that they have and no others.
 """
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 # mypy: ignore-errors
 # The interpreter that type checks this has no torch.
 
