@@ -96,7 +96,6 @@ def test_without_a_float_variant_the_fastest_leads_and_says_why() -> None:
     assert choice.order == ("c.int8", "c.odd")
     assert "no float variant is within the limits of the class; it takes 1.10" in choice.why
     assert "no other variant" in choose([slow], Objective.LATENCY).why
-    assert "0.70 of the float" in choose([other("c.int8", Spread(0.7, 0.6, 0.8))], Objective.LATENCY).why
 
 
 def test_the_fastest_of_several_wins() -> None:
