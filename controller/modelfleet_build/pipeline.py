@@ -52,7 +52,7 @@ from modelfleet_core.errors import CallerError
 from modelfleet_core.ids import ReleaseId
 from modelfleet_core.release.contract import Layout
 from modelfleet_core.release.device_class import DeviceClass
-from modelfleet_core.release.manifest import Decoder, Lineage, Manifest, Task
+from modelfleet_core.release.manifest import Decoder, Lineage, Manifest, Precision, Task
 from modelfleet_runtimes import registry as runtimes
 from modelfleet_runtimes.comparators import Outputs, for_task
 from modelfleet_runtimes.decoders import BoxDecoder, open_decoder
@@ -425,10 +425,12 @@ def _report(
             f"one of {judged.samples} validation samples is worth {worth:.3g} points, more than the budget "
             f"of {request.max_drop_points:g}: a variant may not lose one, and smaller losses are not seen"
         )
-    if data.calibration is not None and len(data.calibration) < _FEW_CALIBRATION:
+    made = [item for result in results for item in result.report.variants if item.measurements is not None]
+    int8 = any(item.precision is Precision.INT8 for item in made)
+    if int8 and data.calibration is not None and len(data.calibration) < _FEW_CALIBRATION:
         warnings.append(
-            f"the ranges of int8 were found on {len(data.calibration)} calibration samples only: what others "
-            f"reach beyond them is clipped; give {_FEW_CALIBRATION} or more"
+            f"only {len(data.calibration)} calibration samples are there to find the ranges of int8: what "
+            f"others reach beyond them is clipped; give {_FEW_CALIBRATION} or more"
         )
     if judged.value < _HARDLY_RIGHT:
         warnings.append(

@@ -452,14 +452,16 @@ def test_limits_cut_the_samples_used(bench: Bench) -> None:
 
 def test_data_that_is_too_small_to_judge_by_is_told(bench: Bench) -> None:
     few = write_images(bench.folder / "few.npz", 8, 4, labelled=False)
-    warnings = bench.build(calibration=few).report.warnings
+    both = (Precision.FP32, Precision.INT8)
+    warnings = bench.build(calibration=few, precisions=both).report.warnings
     assert any(
         "one of 40 validation samples is worth 2.5 points, more than the budget of 1" in w for w in warnings
     )
-    assert any("found on 7 calibration samples only" in w for w in warnings)
+    assert any("only 7 calibration samples" in w for w in warnings)
     enough = bench.build(
         calibration=write_images(bench.folder / "enough.npz", 40, 5, labelled=False),
         validation=write_images(bench.folder / "many.npz", 120, 6),
+        precisions=both,
         output=bench.folder / "out" / "second",
     )
     assert enough.report.warnings == ()
