@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError
 from modelfleet_core.files.units import UnitError, parse_duration
 from modelfleet_core.wire.enroll import check_labels
+
+if TYPE_CHECKING:
+    import yaml
 
 MAX_RESOURCE: Final = 256 * 1024
 
@@ -83,14 +86,39 @@ def read_resource(path: Path) -> dict[str, object]:
 
     data = safefile.read(Path("/dev/stdin") if str(path) == "-" else path, MAX_RESOURCE, "the resource file")
     try:
-        documents = list(yaml.safe_load_all(data))
+        documents = list(yaml.load_all(data, _strict_loader()))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place is not None else ""
-        raise _no_resource(f"{path} is not YAML{where}") from error
+        problem = getattr(error, "problem", None) or ""
+        twice = f": {problem}" if "stands twice" in problem else ""
+        raise _no_resource(f"{path} is not YAML{where}{twice}") from error
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise _no_resource(f"{path} does not hold exactly one mapping")
     return {str(key): value for key, value in documents[0].items()}
+
+
+def _strict_loader() -> type[yaml.SafeLoader]:
+    """The safe loader, which besides refuses a key that stands twice: the last would win without a word."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        """See the function."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+            """The mapping; a repeated key is an error at its line."""
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        raise yaml.constructor.ConstructorError(
+                            None, None, f"the key {key.value!r} stands twice", key.start_mark
+                        )
+                    seen.add(key.value)
+            found: dict[Hashable, object] = super().construct_mapping(node, deep)
+            return found
+
+    return Strict
 
 
 def _no_resource(happened: str) -> CallerError:

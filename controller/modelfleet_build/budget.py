@@ -12,7 +12,8 @@ Rules:
 3. A variant is refused when it takes more than a limit of its class (size, arena, latency), when the
    accelerator runs less of it than the class wants, and when such a limit cannot be checked here.
 4. Objective latency: the float variant of the class, unless another is faster beyond the noise: the 90th
-   percentile of its ratio is below 1 and below the 10th percentile of the float variant against itself. Of
+   percentile of its ratio is below 1 and below the 10th percentile of the float variant against itself, and
+   its median at least 5 % below 1. Of
    several, the one with the smallest median ratio. Where no time is measured (the runtime does not run on a
    builder): the fewest cycles, else the float variant, else the smallest.
 5. Objective size: the smallest.
@@ -37,6 +38,8 @@ from modelfleet_core.release.manifest import Measurements, Precision
 _ROUNDING = 1e-9
 # Deep networks in float32 differ by about 1e-5 between kernels.
 SAME_ARITHMETIC = 1e-3
+# Two builds on one machine differ by a few percent; a choice that flips between them would be noise.
+LEAST_GAIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +242,12 @@ def _or_last(value: int | None) -> float:
 
 
 def _is_faster(item: Candidate) -> bool:
+    """Beyond the noise, and by enough to be worth a loss and to come out the same in the next build."""
     return (
-        item.ratio is not None and item.control is not None and item.ratio.high < min(1.0, item.control.low)
+        item.ratio is not None
+        and item.control is not None
+        and item.ratio.high < min(1.0, item.control.low)
+        and item.ratio.median <= 1.0 - LEAST_GAIN
     )
 
 
@@ -266,7 +273,7 @@ def _why(order: list[Candidate], faster: list[Candidate], rest: list[Candidate])
     assert other.ratio is not None
     assert other.control is not None
     return (
-        f"{best.name} is chosen: {other.name} is not faster beyond the noise, it takes "
+        f"{best.name} is chosen: {other.name} is not faster by 5 % beyond the noise, it takes "
         f"{other.ratio.median:.2f} of its time [{_range(other.ratio)}; float against itself "
         f"{_range(other.control)}]"
     )

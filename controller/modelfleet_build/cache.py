@@ -117,6 +117,14 @@ class Cache:
 
     root: Path
 
+    def usable(self) -> bool:
+        """Whether entries can be kept: the folder is there, or can be made, and may be written."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return False
+        return os.access(self.root, os.W_OK | os.X_OK)
+
     def fetch(self, key: object, kind: type[T], *folders: Path) -> Found[T]:
         """The value of an entry; its files are copied into `folders`, existing empty ones.
 

@@ -278,8 +278,9 @@ class ClassBuilder:
         name = self.device_class.name
         steps = 2 * len(self.device_class.recipes)
         self.workshop.meter.finished(Step.CONVERT, name, error.happened, Happening.REFUSED, steps)
-        report = ClassReport(name, False, "", error.happened, error.code.value, ())
-        return ClassResult(report, (), (Refusal(name, name, error.code.value, error.happened),))
+        why = f"{error.happened}; to do: {error.todo}"
+        report = ClassReport(name, False, "", why, error.code.value, ())
+        return ClassResult(report, (), (Refusal(name, name, error.code.value, why),))
 
     def _none(self, refused: list[VariantReport]) -> ClassResult:
         last = refused[-1]

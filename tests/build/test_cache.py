@@ -111,6 +111,13 @@ def test_a_cache_that_cannot_be_written_does_not_fail_the_build(tmp_path: Path) 
     Cache(tmp_path / "cache").store(KEY, CONVERTED, source, source)
 
 
+def test_a_cache_that_cannot_be_written_is_told(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file in the way")
+    result = bench.build(cache=tmp_path / "cache")
+    assert result.exit_code == 0
+    assert any("cache" in line and "cannot be written" in line for line in result.report.warnings)
+
+
 def cached(result: BuildResult) -> list[bool]:
     return [item.cached for report in result.report.classes for item in report.variants]
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from modelfleet_build import pipeline
+from modelfleet_build import build_data
 from modelfleet_build import registry as optimizers
 from modelfleet_build.pipeline import build
 from modelfleet_build.progress import ProgressEvent, Step, silent
@@ -135,7 +135,9 @@ def test_the_choice_follows_the_measured_ratio(full_build: FullBuild) -> None:
         assert int8.measurements is not None
         assert int8.measurements.latency_ratio_high is not None
         assert int8.control is not None
+        assert int8.measurements.latency_ratio is not None
         faster = int8.measurements.latency_ratio_high < min(1.0, int8.control.low)
+        faster = faster and int8.measurements.latency_ratio <= 0.95
         assert int8.chosen is faster
         assert [v.name for v in item.variants if v.chosen] == [item.choice]
         assert item.choice in item.why
@@ -361,7 +363,7 @@ def test_a_model_that_is_no_classifier_is_refused(bench: Bench) -> None:
 def test_a_golden_set_that_is_too_large_to_travel_is_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MAX_GOLDEN_BYTES", 500)
+    monkeypatch.setattr(build_data, "MAX_GOLDEN_BYTES", 500)
     with pytest.raises(CallerError) as caught:
         bench.build()
     assert caught.value.code is Code.DATASET_TOO_LARGE
@@ -489,3 +491,22 @@ def test_the_parents_size_counts_its_external_data(bench: Bench) -> None:
     )
     parent = bench.build(model=path).report.parent
     assert parent.size_bytes > path.stat().st_size + (bench.folder / "apart.bin").stat().st_size // 2
+
+
+def test_calibration_images_of_another_scale_are_told(bench: Bench) -> None:
+    bytes_as_floats = bench.folder / "floats.npz"
+    random = np.random.default_rng(5)
+    np.savez(bytes_as_floats, images=random.uniform(0, 255, (16, 1, 8, 8)).astype(np.float32))
+    result = bench.build(calibration=bytes_as_floats)
+    assert any("calibration images reach 25" in line for line in result.report.warnings)
+    assert not any(
+        "calibration images reach" in line
+        for line in bench.build(output=bench.folder / "out" / "other").report.warnings
+    )
+
+
+def test_a_class_that_cannot_be_built_says_what_to_do(bench: Bench) -> None:
+    odd = DeviceClass(name="odd", architectures=("x86_64",), runtime="fpga", recipes=("int8",))
+    result = bench.build(classes=("odd",), known_classes=(odd,))
+    assert result.exit_code == 4
+    assert "to do: pip install" in result.report.classes[0].why

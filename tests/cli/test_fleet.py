@@ -103,6 +103,7 @@ def test_classes(person: Cli, tmp_path: Path) -> None:
         (JETSON + "---\n" + JETSON, "MF-1001"),
         (JETSON.replace("DeviceClass", "FleetRollout"), "MF-1001"),
         (JETSON.replace("priority", "prio"), "MF-1002"),
+        (JETSON.replace("priority: 3", "priority: 3, priority: 9"), "MF-1001"),
         (JETSON.replace("2GB", "much"), "MF-1003"),
         ("x" * 300_000, "MF-6004"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -119,3 +120,17 @@ def test_every_decision_is_listed_once() -> None:
 
 def test_scripts_can_be_run() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_every_test_file_is_collected() -> None:
+    """A folder that pytest leaves out by its name is green for ever."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240).stdout
+    seen = {line.partition("::")[0] for line in told.splitlines() if "::" in line}
+    there = {
+        str(path.relative_to(ROOT))
+        for folder in ("tests", "e2e")
+        for path in (ROOT / folder).rglob("test_*.py")
+        if re.search(r"^\s*(async )?def test_", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert sorted(there - seen) == []

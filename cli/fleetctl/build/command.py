@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 from modelfleet_core.release.shipped_classes import SHIPPED
 from modelfleet_core.wire.build import BuildSpec, InputRole
 
+_NEEDS_COMPANION = "executorch"
+
 
 class Objective(StrEnum):
     """What the best variant of a class is."""
@@ -39,7 +41,11 @@ def build(
     ],
     folder: Annotated[Path, typer.Option("-O", "--to", help="Release folder to write.", metavar="DIR")],
     device_class: Annotated[
-        list[str] | None, typer.Option("--class", help="Device class; may stand several times. Default: all.")
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="Device class; may stand several times. Default: all, ExecuTorch's only with --companion.",
+        ),
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="`images` for int8.", metavar="F.npz")
@@ -132,7 +138,7 @@ def build(
             name=name,
             version=version,
             task=task,
-            classes=tuple(device_class or [c.name for c in known]),
+            classes=tuple(device_class or _every(known, companion)),
             device_classes=tuple(c for c in known if c not in SHIPPED),
             decoder=_decoder(decoder),
             max_drop_points=_points(max_drop),
@@ -158,7 +164,7 @@ def build(
         model=model,
         name=name,
         version=version,
-        classes=tuple(device_class or [c.name for c in known]),
+        classes=tuple(device_class or _every(known, companion)),
         validation=validation,
         output=folder,
         calibration=calibration,
@@ -240,6 +246,11 @@ def _manifest(folder: Path) -> Manifest | None:
         return None
     data = safefile.read(path, MAX_MANIFEST_BYTES, "the manifest")
     return codec.decode(data, Manifest, what=str(path), limit=MAX_MANIFEST_BYTES)
+
+
+def _every(known: tuple[DeviceClass, ...], companion: Path | None) -> list[str]:
+    """The classes that are built when none is named: all, but ExecuTorch's only with the program it needs."""
+    return [c.name for c in known if companion is not None or c.runtime != _NEEDS_COMPANION]
 
 
 def _known(files: list[Path]) -> tuple[DeviceClass, ...]:

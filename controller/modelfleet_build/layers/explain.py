@@ -16,6 +16,7 @@ from modelfleet_build.child import runner
 from modelfleet_build.child.jobs import ExplainJob, IntakeJob, Job, Loadable
 from modelfleet_build.datasets import BYTE_SCALE
 from modelfleet_build.foreign import read_bounded
+from modelfleet_build.intake import take_in
 from modelfleet_build.layers.report import LayerReport
 from modelfleet_build.layers.tap import FloatArray, opaque
 from modelfleet_build.port import Tell
@@ -189,11 +190,20 @@ def _model(manifest: Manifest, request: ExplainRequest) -> Path:
         found = file_digest(path)
     except OSError as error:
         raise _no_parent(f"{path} cannot be read: {error.strerror or error}", wanted, todo) from error
-    if found != wanted:
+    if wanted not in (found, _with_its_data(path)):
         raise _no_parent(
             f"{path} is not the model of {manifest.reference()}: its digest is {found[:16]}", wanted, todo
         )
     return path
+
+
+def _with_its_data(path: Path) -> str:
+    """Digest of the model with the data that it keeps beside it; empty where it is no model."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return take_in(path, Path(folder) / "model.onnx").model_sha256
+        except ModelfleetError:
+            return ""
 
 
 def _no_parent(happened: str, wanted: str, todo: str) -> CallerError:

@@ -50,9 +50,9 @@ def load(ref: ModelRef, engines: str) -> None:
 def test_the_folder_reaches_the_runtime(
     variants: Variants, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engines: str
 ) -> None:
-    runtime = Keeping()
+    runtime, made = Keeping(), variants("1.1")  # made before: making one opens a runtime too
     monkeypatch.setattr("modelfleet_runtimes.registry.load", lambda name: runtime)
-    load(variants("1.1"), engines and str(tmp_path / engines))
+    load(made, engines and str(tmp_path / engines))
     assert runtime.told == [tmp_path / engines if engines else None]
 
 
