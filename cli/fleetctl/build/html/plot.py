@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import median
 from html import escape
 from typing import Final
 
@@ -41,7 +42,8 @@ class Frame:
     Attributes:
         title: What it is called for those who cannot see it.
         x_title: Under the axis.
-        band: Where the float variant lies against itself, None where that was not measured.
+        band: Where the float variant lies against itself (the median over the variants' controls, each of
+            which is in the table), None where that was not measured.
         budget: Least metric in percent, None where it lies outside.
     """
 
@@ -63,7 +65,7 @@ def plots(report: BuildReport, item: ClassReport) -> list[tuple[str, str]]:
     timed = [point for v in measured if (point := _timed(v)) is not None]
     if any(point.low < point.high for point in timed):
         controls = [v.control for v in measured if v.control is not None]
-        band = (min(c.low for c in controls), max(c.high for c in controls)) if controls else None
+        band = (median(c.low for c in controls), median(c.high for c in controls)) if controls else None
         values = [x for p in timed for x in (p.low, p.high)] + list(band or ())
         axis = logarithmic(values, _LEFT, WIDTH - _RIGHT, lambda t: f"×{t:.10g}", least=1.5)
         frame = Frame(f"{metric} against time, {item.name}", "time / time of the float variant", band, budget)
