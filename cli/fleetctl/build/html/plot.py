@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import median
 from html import escape
+from statistics import median
 from typing import Final
 
 from fleetctl.build.html.scale import Axis, linear, logarithmic
