@@ -26,7 +26,19 @@ TITLES = (
     "LATENCY",
     "SPREAD",
 )
-TRY_TITLES = ("TRY", "KNOBS", "VARIANT", "METRIC", "DROP", "SIZE", "LATENCY", "SPREAD", "COST", "WITHIN")
+TRY_TITLES = (
+    "TRY",
+    "KNOBS",
+    "VARIANT",
+    "METRIC",
+    "CHANGE",
+    "SIZE",
+    "LATENCY",
+    "SPREAD",
+    "A/A",
+    "COST",
+    "WITHIN",
+)
 _RATIO = 0.3
 
 
@@ -90,8 +102,8 @@ def prune(
     """Prune whole channels of a model, train it on with your own function, and say what that brought. Writes
     model.onnx and model.pt2 for `fleetctl build`. Your code runs in an isolated environment with torch.
 
-    With --search optuna finds the ratio, and the knobs that SPACE of the hook names, by training and measuring
-    each once; the best within --max-drop is trained again and reported.
+    With --search optuna finds the ratio, and the knobs that SPACE of the hook names, by training and
+    measuring each once; the best within --max-drop is trained again and reported.
 
     \b
     Example:
@@ -173,17 +185,18 @@ def _try(name: str, item: TryReport) -> list[Cell]:
     knobs = " ".join(f"{name}={_shown(value)}" for name, value in item.knobs.items()) or "-"
     cost = "-" if item.cost is None else f"{item.cost:.4g}"
     if found is None:
-        return [name, knobs, item.variant or "-", "-", "-", "-", "-", "-", cost, within]
+        return [name, knobs, item.variant or "-", *("-",) * 6, cost, within]
     timed = found.latency_ratio is not None
     return [
         name,
         knobs,
         item.variant,
         f"{100 * found.value:.2f} %",
-        f"{found.drop_points:+.2f}pt",
+        f"{-found.drop_points:+.2f}pt",
         size(found.size_bytes),
         f"x{found.latency_ratio:.2f}" if timed else "-",
         f"{found.latency_ratio_low:.2f}-{found.latency_ratio_high:.2f}" if timed else "-",
+        f"{found.control_ratio:.2f}" if found.control_ratio is not None else "-",
         cost,
         within,
     ]
