@@ -192,7 +192,7 @@ def _try(name: str, item: TryReport) -> list[Cell]:
         knobs,
         item.variant,
         f"{100 * found.value:.2f} %",
-        f"{-found.drop_points:+.2f}pt",
+        f"{0.0 - found.drop_points:+.2f}pt",
         size(found.size_bytes),
         f"x{found.latency_ratio:.2f}" if timed else "-",
         f"{found.latency_ratio_low:.2f}-{found.latency_ratio_high:.2f}" if timed else "-",

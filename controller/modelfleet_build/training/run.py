@@ -23,7 +23,7 @@ from modelfleet_build.request import Limits
 from modelfleet_build.training import evidence
 from modelfleet_build.training.contest import contest_of
 from modelfleet_build.training.evidence import Difference, Flags, Verdict
-from modelfleet_build.training.report import REPORT_NAME, ModelReport, PruneReport
+from modelfleet_build.training.report import REPORT_NAME, ModelReport, PruneReport, SearchReport
 from modelfleet_build.training.request import PruneRequest, check_request
 from modelfleet_build.training.search import search
 from modelfleet_build.training.space import RATIO
@@ -39,14 +39,15 @@ from modelfleet_core.wire import codec
 from modelfleet_runtimes.comparators import for_task
 
 _KINDS = {"before": "pruned", "after": "result", "control": "control"}
+_ROUNDING = 1e-9  # of points, far below one sample
 
 
 def prune(request: PruneRequest, progress: ProgressSink, clock: Clock) -> PruneReport:
     """Run the hook and write `output` with `model.onnx`, `model.pt2` and `report.json`.
 
     Raises:
-        CallerError: The request, the hook (MF-1477) or the data are refused; nothing is left behind.
-        CallerError: MF-1440, no try of a search is within its budget.
+        CallerError: The request, the hook (MF-1477) or the data are refused, or no try of a search is within
+            its budget (MF-1440); nothing is left behind.
         WorldError: MF-1470, there is no environment to train in; MF-1478, the hook failed; others of
             `child.runner`.
     """
@@ -82,9 +83,23 @@ def prune(request: PruneRequest, progress: ProgressSink, clock: Clock) -> PruneR
         measured, right = _models(trained, answers, data, folder)
         report = _report(request, plan, data, measured, right, clock.monotonic() - begun)
         if searched is not None:
-            report = replace(report, search=searched)
+            report = replace(report, search=again(searched, report.models))
         _publish(space, folder, report, request.output)
     return report
+
+
+def again(searched: SearchReport, models: tuple[ModelReport, ...]) -> SearchReport:
+    """The search's report, which says so where its winner, trained again, does not keep the budget."""
+    drops = [
+        -item.against_parent.points
+        for item in models
+        if item.name == _KINDS["after"] and item.against_parent is not None
+    ]
+    over = sum(drop > searched.max_drop_points + _ROUNDING for drop in drops)
+    if not over:
+        return searched
+    told = f"trained again, {over} of {len(drops)} results lose more than the budget"
+    return replace(searched, conclusion=f"{searched.conclusion}; {told}")
 
 
 def _in_order(names: Collection[str]) -> list[str]:

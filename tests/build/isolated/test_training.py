@@ -125,12 +125,12 @@ class Net(nn.Module):
         super().__init__()
         self.resolution, channels = resolution, int(32 * width)
         self.first, self.second = nn.Conv2d(1, channels, 3, 2), nn.Conv2d(channels, channels, 3, 2)
-        self.last = nn.Linear(channels, 10)
+        self.norm, self.last = nn.BatchNorm2d(channels), nn.Linear(9 * channels, 10)
 
     def forward(self, image):
         value = functional.interpolate(image, size=(self.resolution, self.resolution), mode="bilinear")
-        value = functional.relu(self.second(functional.relu(self.first(value))))
-        return self.last(value.mean((2, 3)))
+        value = functional.relu(self.second(functional.relu(self.norm(self.first(value)))))
+        return self.last(functional.interpolate(value, size=(3, 3), mode="bilinear").flatten(1))
 
 def load(width=1.0, resolution=32):
     torch.manual_seed(0)
@@ -143,8 +143,8 @@ def finetune(model, epochs, teacher=None):
     with np.load({str(DIGITS / "train.npz")!r}) as arrays:
         images = torch.from_numpy(arrays["images"]).float() / 255
         labels = torch.from_numpy(arrays["labels"])
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(epochs):
+    optimizer = torch.optim.Adam(model.train().parameters(), 1e-2)
+    for _ in range(6 * epochs):
         for rows in torch.randperm(len(images)).split(64):
             optimizer.zero_grad()
             functional.cross_entropy(model(images[rows]), labels[rows]).backward()
@@ -177,11 +177,11 @@ def test_a_search_varies_what_the_hook_declares_and_trains_the_winner_again(
         assert 0.5 <= float(item.knobs["width"]) <= 1
         assert item.knobs["resolution"] in (16, 24)
         assert item.within, item.reason
-        assert item.variant in ("int8", "int8-dynamic"), "the smallest of its variants"
+        assert item.variant != search.reference, "the smallest of its variants is not the fp32 one"
         assert item.measurements is not None
         assert item.cost == item.measurements.size_bytes
         assert item.measurements.control_ratio is not None
-        assert item.measurements.value > search.max_drop_points / 100 + item.measurements.parent_value
+        assert item.measurements.value > 0.25 + item.measurements.parent_value, "it was trained"
     best = search.best
     assert best.cost == min(item.cost for item in search.tries if item.cost is not None)
     assert {"ratio": report.ratio, **report.knobs} == best.knobs
@@ -190,7 +190,7 @@ def test_a_search_varies_what_the_hook_declares_and_trains_the_winner_again(
     assert [event.fraction for event in events] == sorted(event.fraction for event in events)
     assert events[-1].fraction == 1.0
     told = [text(event) for event in events]
-    assert any(line.startswith("tune try 2 of 2: done, int8") for line in told)
+    assert any(line.startswith("tune try 2 of 2: done, ") for line in told)
 
 
 def test_a_search_in_which_all_lose_too_much_leaves_nothing(request_of: PruneRequest) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from modelfleet_build.budget import BudgetRefusal
 from modelfleet_build.port import Recipe
 from modelfleet_build.progress import silent
 from modelfleet_build.request import Objective
-from modelfleet_build.search import Choice, Knobs, Range
+from modelfleet_build.search import Choice, Knobs, Range, Space
+from modelfleet_build.training import evidence
 from modelfleet_build.training.contest import contest_of, reported
-from modelfleet_build.training.report import TryReport
+from modelfleet_build.training.report import ModelReport, SearchReport, TryReport
 from modelfleet_build.training.request import HookSearch, PruneRequest
-from modelfleet_build.training.run import prune
+from modelfleet_build.training.run import again, prune
 from modelfleet_build.training.search import best_of, conclusion, explored
 from modelfleet_build.trials import Trial
 from modelfleet_core.clock import SystemClock
@@ -22,7 +24,7 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
 from modelfleet_core.release.manifest import Measurements, Precision
 
-SPACE = {"ratio": Range(0.0, 0.7, 0.05), "width": Range(0.5, 1.0), "size": Choice((24, 32))}
+SPACE: Space = {"ratio": Range(0.0, 0.7, 0.05), "width": Range(0.5, 1.0), "size": Choice((24, 32))}
 WANTED = HookSearch(tries=4)
 
 
@@ -70,9 +72,9 @@ def test_every_try_is_within_the_space_and_none_comes_twice() -> None:
         assert round(20 * ratio, 6) % 1 == 0
         assert 0.5 <= width <= 1
         assert knobs["size"] in (24, 32)
-    again: list[Knobs] = []
-    explored(SPACE, lambda knobs: again.append(knobs) or ended(knobs, float(len(again))), 12, lambda: 1e9, 2)
-    assert again == seen, "the sampler is seeded"
+    before, seen = seen, []
+    explored(SPACE, attempt, 12, lambda: 1e9, runs=2)
+    assert before == seen, "the sampler is seeded"
 
 
 def test_a_space_that_is_used_up_ends_the_search() -> None:
@@ -137,6 +139,22 @@ def test_no_more_is_concluded_than_was_measured(parent: float, best: TryReport, 
     told = conclusion(made(parent), (best, made(None)), 0, Objective.LATENCY, WANTED)
     assert told.startswith("search for latency: 2 of 4 tries made, 1 within the budget of 1 points")
     assert told.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [((300, 295), ""), ((300, 290), "; trained again, 1 of 2 results lose")]
+)
+def test_a_winner_that_does_not_keep_the_budget_is_told(right: tuple[int, ...], said: str) -> None:
+    searched = SearchReport("size", "", "fp32", 2.0, 1, made(1.0), (made(0.5),), 0, "found")
+    old, share = np.ones(300, np.bool_), evidence.wilson(1, 2)
+    models = [
+        ModelReport(
+            name, 0, 1, 1, 1, 0.9, share, against_parent=evidence.compare(old, np.arange(300) < count)
+        )
+        for name, count in (("pruned", 10), *(("result", count) for count in right))
+    ]
+    told = again(searched, tuple(models)).conclusion
+    assert told == "found" if not said else told.startswith(f"found{said}")
 
 
 def variant(name: str, refused: str = "", **changes: object) -> Trial:
