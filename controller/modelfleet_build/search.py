@@ -4,14 +4,15 @@ What may be varied: the recipe, its settings (`Optimizer.alternatives`), and how
 suffer most from int8 are protected. A try is made, run and judged like any other variant; one that is over
 the budget is no answer, however fast. The sampler is seeded; where the objective is time, the machine's noise
 still makes two searches differ. The best of many measurements is the luckiest one too: the builder measures
-it again.
+it again. `explore` does the same for the knobs of a training hook (`modelfleet_build.training.search`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from modelfleet_build.accuracy_control import protections
 from modelfleet_build.child.jobs import Sensitivities
@@ -22,9 +23,35 @@ from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
 from modelfleet_core.release.manifest import FLOATS
 
+if TYPE_CHECKING:
+    import optuna
+
 SEED = 1797
+# A sampler may ask for the same point again; that costs nothing and counts for nothing, but not without end.
+_ASKED_FOR_EACH = 8
 
 Try = Callable[[Recipe], Trial]
+Value = int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `low` to `high`, both included: whole ones where both are; `step` apart, if any."""
+
+    low: int | float
+    high: int | float
+    step: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of these."""
+
+    values: tuple[Value, ...]
+
+
+Space = Mapping[str, Range | Choice]
+Knobs = dict[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +135,12 @@ def search(points: Sequence[Recipe], attempt: Try, objective: Objective, tries: 
     Raises:
         WorldError: See `check_search`.
     """
-    check_search()
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=4))
     names = list(dict.fromkeys(point.name for point in points))
     most = max(sum(point.name == name for point in points) for name in names)
     known: dict[int, Trial] = {}
     order: list[tuple[float, int, Trial]] = []
-    # A sampler may ask for the same point again; that costs nothing and counts for nothing.
-    for _ in range(8 * tries):
-        if len(known) >= min(tries, len(points)):
-            break
-        asked = study.ask()
+
+    def one(asked: optuna.Trial) -> float | None:
         name = asked.suggest_categorical("recipe", names)
         own = [index for index, point in enumerate(points) if point.name == name]
         index = own[asked.suggest_int("settings", 0, most - 1) % len(own)]
@@ -129,11 +148,64 @@ def search(points: Sequence[Recipe], attempt: Try, objective: Objective, tries: 
         if trial is None:
             trial = known[index] = attempt(points[index])
         value = cost(trial, objective)
+        if value is not None:
+            order.append((value, len(order), trial))
+        return value
+
+    _guided(one, lambda: len(known) >= min(tries, len(points)), _ASKED_FOR_EACH * tries)
+    best = min(order, default=None)
+    within = sum(trial.refusal is None for trial in known.values())
+    return Searched(best[2] if best is not None else None, len(known), within)
+
+
+def explore(
+    space: Space, attempt: Callable[[Knobs], float | None], tries: int, go_on: Callable[[], bool]
+) -> None:
+    """Try at most `tries` different settings of some knobs, guided by what the earlier ones cost.
+
+    Args:
+        space: What each knob may be, at least one.
+        attempt: Returns what the settings cost, less is better; None where they are no answer.
+        tries: At least 1.
+        go_on: Asked before every try.
+
+    Raises:
+        WorldError: MF-1430, optuna is not installed.
+    """
+    known: dict[tuple[Value, ...], float | None] = {}
+
+    def one(asked: optuna.Trial) -> float | None:
+        knobs = {name: _suggested(asked, name, knob) for name, knob in space.items()}
+        point = tuple(knobs.values())
+        if point not in known:
+            known[point] = attempt(knobs)
+        return known[point]
+
+    _guided(one, lambda: len(known) >= tries or not go_on(), _ASKED_FOR_EACH * tries)
+
+
+def _suggested(asked: optuna.Trial, name: str, knob: Range | Choice) -> Value:
+    if isinstance(knob, Choice):
+        return knob.values[asked.suggest_categorical(name, range(len(knob.values)))]
+    if isinstance(knob.low, int) and isinstance(knob.high, int):
+        return asked.suggest_int(name, knob.low, knob.high)
+    value = asked.suggest_float(name, knob.low, knob.high, step=knob.step)
+    return round(value, 9) if knob.step is not None else value
+
+
+def _guided(one: Callable[[optuna.Trial], float | None], enough: Callable[[], bool], most: int) -> None:
+    """Ask the sampler for points and tell it what they cost, until there are enough or `most` were asked."""
+    check_search()
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=4))
+    for _ in range(most):
+        if enough():
+            return
+        asked = study.ask()
+        value = one(asked)
         if value is None:
             study.tell(asked, state=optuna.trial.TrialState.PRUNED)
         else:
             study.tell(asked, value)
-            order.append((value, len(order), trial))
-    best = min(order, default=None)
-    within = sum(trial.refusal is None for trial in known.values())
-    return Searched(best[2] if best is not None else None, len(known), within)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from modelfleet_build.search import Knobs
 from modelfleet_build.training.evidence import Difference, Interval, Verdict
+from modelfleet_core.release.manifest import Measurements
 
 REPORT_NAME = "report.json"
 MAX_REPORT_BYTES = 1024 * 1024
@@ -40,6 +42,65 @@ class ModelReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TryReport:
+    """One try of a search.
+
+    Attributes:
+        knobs: The pruning ratio, and those of the hook; none = the parent as it is.
+        variant: Recipe of the best variant of the class, empty where none ran.
+        cost: What the objective says of it, less is better: share of the time of the parent's reference
+            variant, bytes, or the accuracy turned round; None where it is no answer.
+        within: It is within the budget and the limits of the class.
+        reason: Why it is no answer, else empty.
+        seconds: Training, conversions and measurements together.
+        macs, parameters: As torch-pruning counts them; None where training failed.
+        measurements: Of the variant, in its runtime, against the parent; None where none ran.
+    """
+
+    knobs: Knobs
+    variant: str
+    cost: float | None
+    within: bool
+    reason: str
+    seconds: float
+    macs: int | None = None
+    parameters: int | None = None
+    measurements: Measurements | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchReport:
+    """What a search tried, one training run for each.
+
+    Attributes:
+        objective: `latency`, `size`, `memory` or `accuracy`.
+        device_class: Whose variants were measured; empty = ONNX Runtime, fp32.
+        reference: Recipe of the parent's variant that the others were timed against; empty without one.
+        max_drop_points: The budget, against the float parent.
+        asked: Tries that were asked for; fewer were made where time or the space ran out.
+        parent: The parent's own best variant.
+        tries: In their order.
+        chosen: Index of the best of them.
+        conclusion: One sentence.
+    """
+
+    objective: str
+    device_class: str
+    reference: str
+    max_drop_points: float
+    asked: int
+    parent: TryReport
+    tries: tuple[TryReport, ...]
+    chosen: int
+    conclusion: str
+
+    @property
+    def best(self) -> TryReport:
+        """The one whose knobs the run was made with."""
+        return self.tries[self.chosen]
+
+
+@dataclass(frozen=True, slots=True)
 class PruneReport:
     """The whole run.
 
@@ -54,6 +115,8 @@ class PruneReport:
         conclusion: One sentence.
         tools: Versions of what made the models.
         seconds: Time the run took.
+        knobs: What `load` of the hook was given beyond that.
+        search: How ratio and knobs were found; None where they were given.
     """
 
     ratio: float
@@ -68,4 +131,6 @@ class PruneReport:
     conclusion: str
     tools: dict[str, str]
     seconds: float
+    knobs: Knobs = field(default_factory=dict[str, int | float | str])
+    search: SearchReport | None = None
     schema: int = 1

@@ -8,132 +8,108 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from modelfleet_build.arrays import write_inputs
 from modelfleet_build.assemble import Workspace, workspace
 from modelfleet_build.cache import Cache
-from modelfleet_build.child import runner
-from modelfleet_build.child.jobs import IsolatedJob, Job, Loadable
-from modelfleet_build.datasets import Dataset, read_dataset
-from modelfleet_build.facts import ModelFacts, float_contract, onnx_batch
+from modelfleet_build.datasets import Dataset
 from modelfleet_build.foreign import read_bounded
 from modelfleet_build.isolated.environments import Environments
 from modelfleet_build.isolated.tools import TORCH
 from modelfleet_build.progress import Meter, ProgressSink, Step
 from modelfleet_build.request import Limits
-from modelfleet_build.roles import Role
+from modelfleet_build.search import check_search
 from modelfleet_build.training import evidence
+from modelfleet_build.training.contest import contest_of
 from modelfleet_build.training.evidence import Difference, Flags, Verdict
-from modelfleet_build.training.report import MAX_REPORT_BYTES, REPORT_NAME, ModelReport, PruneReport
+from modelfleet_build.training.report import (
+    MAX_REPORT_BYTES,
+    REPORT_NAME,
+    ModelReport,
+    PruneReport,
+    SearchReport,
+)
 from modelfleet_build.training.request import PruneRequest, check_request
-from modelfleet_build.truth import rules_of
+from modelfleet_build.training.search import search
+from modelfleet_build.training.space import RATIO
+from modelfleet_build.training.taken import PARENT, Taken, material_of, take_in, validation_of
+from modelfleet_build.training.trainer import Plan, Trained, Trainer
 from modelfleet_build.variants import Answers, Material
 from modelfleet_build.workshop import Workshop
 from modelfleet_core.clock import Clock
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import CallerError, ModelfleetError, WorldError
-from modelfleet_core.release.contract import Layout
+from modelfleet_core.errors import CallerError, ModelfleetError
 from modelfleet_core.release.manifest import Task
 from modelfleet_core.wire import codec
 from modelfleet_runtimes.comparators import for_task
 
-_RUNTIME = "onnxruntime"
 _KINDS = {"before": "pruned", "after": "result", "control": "control"}
-_PARENT = "parent"
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    macs: int
-    parameters: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Trained:
-    """What `scripts/train.py` answers."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    models: dict[str, _Counted]
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A model of the run that passed the intake."""
-
-    facts: ModelFacts
-    loadable: Loadable
+_ROUNDING = 1e-9  # of points, far below one sample
 
 
 def prune(request: PruneRequest, progress: ProgressSink, clock: Clock) -> PruneReport:
     """Run the hook and write `output` with `model.onnx`, `model.pt2` and `report.json`.
 
     Raises:
-        CallerError: The request, the hook (MF-1477) or the data are refused; nothing is left behind.
+        CallerError: The request, the hook (MF-1477) or the data are refused, or no try of a search is within
+            its budget (MF-1440); nothing is left behind.
         WorldError: MF-1470, there is no environment to train in; MF-1478, the hook failed; others of
             `child.runner`.
     """
     begun = clock.monotonic()
     check_request(request)
+    if request.search:
+        check_search()
+    wanted = request.search
+    contest = contest_of(request, wanted) if wanted is not None else None
     meter = Meter(progress)
     with workspace(request.output) as space:
         environments = Environments(request.environments, clock)
         python = environments.make(TORCH, lambda text: meter.going_on(Step.CONVERT, request.hook.name, text))
-        trained, folder = _train(request, space, python, clock, meter)
-        limits = Limits()
-        workshop = Workshop(space, limits, request.nice, Cache(space.root / "cache"), clock, meter)
+        trainer = Trainer(request, space, python, clock, meter, clock.monotonic() + request.train_s)
+        cache = Cache(space.root / "cache")
+        workshop = Workshop(space, Limits(), request.nice, cache, clock, meter, environments)
+        models = 1 + request.seeds * (2 + request.control)  # where nothing is pruned, one less for each seed
+        meter.plan((1 + wanted.tries if wanted is not None else 0) + 1 + models)
+        plan, searched = Plan(request.ratio, tuple(range(request.seeds)), request.control, {}), None
+        if wanted is not None and contest is not None:
+            searched = search(wanted, contest, trainer, workshop)
+            knobs = dict(searched.best.knobs)
+            plan = replace(plan, ratio=float(knobs.pop(RATIO)), knobs=knobs)
+        meter.started(Step.CONVERT, request.hook.name)
+        trained, folder = trainer.train(plan)
         names = _in_order(trained.models)
-        meter.plan(1 + len(names))
-        meter.finished(Step.CONVERT, request.hook.name)
-        taken = {name: _take_in(workshop, folder, name) for name in names}
-        data = _validation(request, taken[_PARENT].facts)
-        material = _material(space, taken[_PARENT].facts, data)
+        meter.finished(Step.CONVERT, request.hook.name, steps=1 + models - len(names))
+        parent = take_in(workshop, folder, PARENT, None)
+        data = validation_of(request, parent.facts)
+        material = material_of(space, parent.facts, data)
+        taken = {PARENT: parent} | {
+            name: take_in(workshop, folder, name, parent) for name in names if name != PARENT
+        }
         answers = {name: _measure(workshop, name, taken, material) for name in names}
-        models, right = _models(trained, answers, data, folder)
-        report = _report(request, data, models, right, clock.monotonic() - begun)
+        measured, right = _models(trained, answers, data, folder)
+        report = _report(request, plan, data, measured, right, clock.monotonic() - begun)
+        if searched is not None:
+            report = replace(report, search=again(searched, report.models))
         _publish(space, folder, report, request.output)
     return report
 
 
-def _train(
-    request: PruneRequest, space: Workspace, python: Path, clock: Clock, meter: Meter
-) -> tuple[_Trained, Path]:
-    name = request.hook.name
-    meter.started(Step.CONVERT, name)
-    folder, work = space.fresh("models"), space.fresh("training")
-    settings: dict[str, object] = {
-        "hook": str(request.hook.absolute()),
-        "folder": str(folder),
-        "ratio": request.ratio,
-        "round_to": request.round_to,
-        "epochs": request.epochs,
-        "distil": request.distil,
-        "control": request.control,
-        "seeds": list(range(request.seeds)),
-    }
-    job = IsolatedJob(str(python), "train.py", settings, str(work / "isolated"), request.threads)
-    try:
-        result = runner.run(
-            Job(folder=str(work), data_limit_bytes=0, nice=request.nice, isolated=job),
-            runner.Allowance(request.train_s, request.memory_bytes),
-            clock,
-            lambda text: meter.going_on(Step.CONVERT, name, text),
-        )
-    except WorldError as error:
-        if error.code is not Code.CONVERSION_FAILED:
-            raise
-        raise WorldError(
-            Code.HOOK_FAILED,
-            error.happened,
-            expected="a hook that trains and a model that torch can prune and export",
-            todo="try the hook's functions alone; docs/guides/training-hooks.md says what each has to do",
-        ) from error
-    assert result.isolated is not None
-    return codec.decode(codec.encode(result.isolated), _Trained, what="the training's result"), folder
+def again(searched: SearchReport, models: tuple[ModelReport, ...]) -> SearchReport:
+    """The search's report, which says so where its winner, trained again, does not keep the budget."""
+    drops = [
+        -item.against_parent.points
+        for item in models
+        if item.name == _KINDS["after"] and item.against_parent is not None
+    ]
+    over = sum(drop > searched.max_drop_points + _ROUNDING for drop in drops)
+    if not over:
+        return searched
+    told = f"trained again, {over} of {len(drops)} results lose more than the budget"
+    return replace(searched, conclusion=f"{searched.conclusion}; {told}")
 
 
 def _in_order(names: Collection[str]) -> list[str]:
@@ -147,53 +123,16 @@ def _in_order(names: Collection[str]) -> list[str]:
     return sorted(names, key=place)
 
 
-def _take_in(workshop: Workshop, folder: Path, name: str) -> _Taken:
-    """Check a model like any that a user gives."""
-    work = workshop.space.fresh(f"taken-{name}")
-    model = work / "model.onnx"
-    facts = workshop.take_in(folder / f"{name}.onnx", model)
-    contract = float_contract(facts, layout=Layout.NCHW, batch=onnx_batch(facts))
-    return _Taken(facts, Loadable(_RUNTIME, str(work), model.name, contract))
-
-
-def _validation(request: PruneRequest, facts: ModelFacts) -> Dataset:
-    rules = rules_of(Task.CLASSIFICATION, facts, None)  # before and after are compared by right answers
-    return read_dataset(request.validation, Role.VALIDATION, facts.inputs[0], rules)
-
-
-def _material(space: Workspace, facts: ModelFacts, data: Dataset) -> Material:
-    validation, golden = space.root / "validation.npz", space.root / "golden.npz"
-    write_inputs(validation, data.inputs)
-    write_inputs(golden, data.inputs[:1])
-    return Material(
-        model=space.root / "none",
-        facts=facts,
-        calibration=None,
-        calibration_digest=None,
-        validation=validation,
-        golden=golden,
-        counts=(len(data), 1),
-        data_digests=("", ""),
-    )
-
-
-def _measure(workshop: Workshop, name: str, taken: dict[str, _Taken], material: Material) -> Answers:
-    own, parent = taken[name], taken[_PARENT]
-    if own.loadable.contract.logical() != parent.loadable.contract.logical():
-        raise CallerError(
-            Code.HOOK_INVALID,
-            f"{name} takes or gives other tensors than the parent",
-            expected="a `finetune` that returns the same kind of model",
-            todo="correct the hook",
-        )
+def _measure(workshop: Workshop, name: str, taken: dict[str, Taken], material: Material) -> Answers:
+    own, parent = taken[name], taken[PARENT]
     workshop.meter.started(Step.MEASURE, name)
-    answers = workshop.measure(name, own.loadable, None if name == _PARENT else parent.loadable, material)
+    answers = workshop.measure(name, own.loadable, None if name == PARENT else parent.loadable, material)
     workshop.meter.finished(Step.MEASURE, name)
     return answers
 
 
 def _models(
-    trained: _Trained, answers: dict[str, Answers], data: Dataset, folder: Path
+    trained: Trained, answers: dict[str, Answers], data: Dataset, folder: Path
 ) -> tuple[list[ModelReport], dict[str, Flags]]:
     comparator = for_task(Task.CLASSIFICATION)
     right: dict[str, Flags] = {
@@ -217,17 +156,22 @@ def _models(
                 latency_ratio=ratio.median if ratio else None,
                 latency_ratio_low=ratio.low if ratio else None,
                 latency_ratio_high=ratio.high if ratio else None,
-                against_parent=evidence.compare(right[_PARENT], right[name]) if name != _PARENT else None,
+                against_parent=evidence.compare(right[PARENT], right[name]) if name != PARENT else None,
             )
         )
     return models, right
 
 
 def _report(
-    request: PruneRequest, data: Dataset, models: list[ModelReport], right: dict[str, Flags], seconds: float
+    request: PruneRequest,
+    plan: Plan,
+    data: Dataset,
+    models: list[ModelReport],
+    right: dict[str, Flags],
+    seconds: float,
 ) -> PruneReport:
-    seeds = range(request.seeds)
-    parent = [evidence.compare(right[_PARENT], right[f"after-{seed}"]) for seed in seeds]
+    seeds = plan.seeds
+    parent = [evidence.compare(right[PARENT], right[f"after-{seed}"]) for seed in seeds]
     control = (
         [evidence.compare(right[f"control-{seed}"], right[f"after-{seed}"]) for seed in seeds]
         if request.control
@@ -236,7 +180,8 @@ def _report(
     verdict = evidence.together(parent)
     beside = evidence.together(control) if control else None
     return PruneReport(
-        ratio=request.ratio,
+        ratio=plan.ratio,
+        knobs=plan.knobs,
         round_to=request.round_to,
         epochs=request.epochs,
         distil=request.distil,

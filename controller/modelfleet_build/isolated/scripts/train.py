@@ -10,6 +10,8 @@ help.
 
 import copy
 import importlib.util
+import inspect
+import math
 import os
 import sys
 import warnings
@@ -30,26 +32,32 @@ def run(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     Args:
         job: `hook`: path; `folder`: to write to; `ratio`: share of channels to prune, 0 = none; `round_to`;
             `epochs`; `distil`: give the parent to `finetune` as teacher; `control`: also train the unpruned
-            parent in the same way; `seeds`: list.
+            parent in the same way; `seeds`: list; `knobs`: given to `load`, none = the parent itself is
+            pruned; `bare`: make `after-N` alone.
         tell: Takes progress.
 
     Returns:
-        `inputs`, `outputs`: names; `models`: name -> `macs` and `parameters`.
+        `inputs`, `outputs`: names; `models`: name -> `macs` and `parameters`; `space`: what the hook lets a
+        search vary, name -> `kind` (`range`, `choices`) and `values`.
     """
     import torch
 
     hook = _hook(job["hook"])
-    example = _example(hook)
+    space = _space(hook)
+    example = _example(hook.example_input())
     parent = _model(hook.load(), "load")
     names = _names(hook, "INPUTS", ["input"]), _names(hook, "OUTPUTS", ["output"])
-    folder = job["folder"]
-    models = {"parent": _export(parent, example, names, os.path.join(folder, "parent"))}
+    folder, knobs, bare = job["folder"], job.get("knobs") or {}, job.get("bare", False)
+    models: dict[str, dict[str, int]] = {}
+    if not bare:
+        models["parent"] = _export(parent, example, names, os.path.join(folder, "parent"))
     for seed in job["seeds"]:
         torch.manual_seed(seed)
-        model = copy.deepcopy(parent)
+        model = _varied(hook, knobs, parent, example) if knobs else copy.deepcopy(parent)
         if job["ratio"] > 0:
             tell(f"seed {seed}: pruning {100 * job['ratio']:g} % of the channels")
             _prune(hook, model, example, job["ratio"], job["round_to"])
+        if (job["ratio"] > 0 or knobs) and not bare:
             models[f"before-{seed}"] = _export(model, example, names, os.path.join(folder, f"before-{seed}"))
         tell(f"seed {seed}: {job['epochs']} epochs of fine-tuning")
         model = _tuned(hook, model, parent, job)
@@ -59,7 +67,7 @@ def run(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
             torch.manual_seed(seed)
             same = _tuned(hook, copy.deepcopy(parent), parent, job)
             models[f"control-{seed}"] = _export(same, example, names, os.path.join(folder, f"control-{seed}"))
-    return {"inputs": names[0], "outputs": names[1], "models": models}
+    return {"inputs": names[0], "outputs": names[1], "models": models, "space": space}
 
 
 def _hook(path: str) -> Any:
@@ -86,10 +94,58 @@ def _model(value: Any, what: str) -> Any:
     return value.eval()
 
 
-def _example(hook: Any) -> Any:
+def _space(hook: Any) -> dict[str, dict[str, Any]]:
+    """What JSON can carry of `SPACE`; whether it makes sense is judged elsewhere."""
+    value = getattr(hook, "SPACE", {})
+    if not isinstance(value, dict):
+        raise _no_space(f"`SPACE` is a {type(value).__name__}")
+    found: dict[str, dict[str, Any]] = {}
+    for name, items in value.items():
+        if not isinstance(name, str):
+            raise _no_space(f"`SPACE` has the key {name!r}")
+        if not isinstance(items, (tuple, list)):
+            raise _no_space(f"`SPACE` gives {name!r} a {type(items).__name__}")
+        for item in items:
+            text = type(item) is str
+            if not text and (type(item) not in (int, float) or not math.isfinite(item) or abs(item) > 1e15):
+                raise _no_space(f"`SPACE` gives {name!r} the value {item!r}")
+        found[name] = {"kind": "range" if isinstance(items, tuple) else "choices", "values": list(items)}
+    return found
+
+
+def _varied(hook: Any, knobs: dict[str, Any], parent: Any, example: Any) -> Any:
+    """The hook's model with these knobs, which takes and gives the same tensors as the parent."""
     import torch
 
-    value = hook.example_input()
+    told = ", ".join(f"{name} {value}" for name, value in knobs.items())
+    for name in ("load", "example_input"):
+        signature = inspect.signature(getattr(hook, name))
+        if name == "example_input" and not signature.parameters:
+            continue  # it is the same for all of them
+        try:
+            signature.bind(**knobs)
+        except TypeError as error:
+            raise _no_space(f"`{name}` does not take what `SPACE` names: {error}") from error
+        if name == "example_input":
+            own = list(_example(hook.example_input(**knobs)).shape)
+            if own != list(example.shape):
+                raise _other_tensors(f"with {told} the input is {own}, the parent's is {list(example.shape)}")
+    model = _model(hook.load(**knobs), "load")
+    with torch.no_grad():
+        before = [list(value.shape) for value in _answers(parent, example)]
+        try:
+            after = [list(value.shape) for value in _answers(model, example)]
+        except Exception as error:
+            happened = f"with {told} the model cannot take the parent's input {list(example.shape)}"
+            raise _other_tensors(f"{happened}: {type(error).__name__}: {str(error)[:200]}") from error
+    if after != before:
+        raise _other_tensors(f"with {told} the outputs are {after}, the parent's are {before}")
+    return model
+
+
+def _example(value: Any) -> Any:
+    import torch
+
     if not torch.is_tensor(value) or value.dtype != torch.float32 or value.dim() < 2 or value.shape[0] != 1:
         raise _wrong("`example_input` returned no float32 tensor with one sample, [1, ...]")
     return value
@@ -186,6 +242,25 @@ def _export(model: Any, example: Any, names: tuple[list[str], list[str]], stem: 
     batch = torch.export.Dim("N", min=1, max=4096)
     torch.export.save(torch.export.export(model, (several,), dynamic_shapes=({0: batch},)), stem + ".pt2")
     return {"macs": int(macs), "parameters": int(parameters)}
+
+
+def _no_space(happened: str) -> Refused:
+    return Refused(
+        "hook",
+        happened,
+        'SPACE = {"width": (0.5, 1.0), "resolution": [24, 32]}: a tuple is a range, a list has the choices; '
+        "numbers or words; load(width=..., resolution=...) takes them all",
+        "correct the hook; docs/guides/training-hooks.md has one",
+    )
+
+
+def _other_tensors(happened: str) -> Refused:
+    return Refused(
+        "hook",
+        happened,
+        "the tensors of the parent, whatever the knobs are: the input contract stays",
+        "resize inside the model (forward), not outside",
+    )
 
 
 def _wrong(happened: str) -> Refused:
