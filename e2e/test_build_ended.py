@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path, ended_by: signal.S
     output = tmp_path / "release"
     command = [
         *(sys.executable, "-m", "fleetctl", "build", str(DIGITS / "digits-1.1.onnx")),
-        *("--name", "digits", "--version", "1.1", "--class", "x86-onnxruntime"),
+        *("--name", "digits", "--version", "1.1", "--class", "x86-openvino", "--class", "arm-litert"),
         *("--calibration", str(DIGITS / "calibration.npz"), "--validation", str(DIGITS / "validation.npz")),
         *("-O", str(output)),
     ]
@@ -30,7 +31,8 @@ def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path, ended_by: signal.S
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
     try:
-        eventually(lambda: any(tmp_path.glob(".release.partial-*")), timeout=60)
+        # Both classes are at work, each with a child of its own.
+        eventually(lambda: len(children(tmp_path)) >= 2, timeout=60)
         build.send_signal(ended_by)
         code = build.wait(timeout=60)
     finally:
@@ -41,3 +43,15 @@ def test_a_build_that_is_ended_leaves_nothing(tmp_path: Path, ended_by: signal.S
     assert b"Traceback" not in told
     assert not output.exists()
     assert not list(tmp_path.glob(".release.partial-*"))
+    eventually(lambda: not children(tmp_path), timeout=20)
+
+
+def children(folder: Path) -> list[str]:
+    """Command lines of the builder's children that work below a folder."""
+    found: list[str] = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = place.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            if "modelfleet_build.child" in line and str(folder) in line:
+                found.append(line)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -174,27 +173,6 @@ def test_no_child_is_started_once_the_build_ends(tmp_path: Path) -> None:
         runner.run(job, runner.Allowance(60, 1 << 30), SystemClock(), print, stop)
     assert caught.value.code is Code.CANCELLED
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupt_ends_every_class_and_leaves_nothing(bench: Bench, rogue: Point) -> None:
-    """The first class hangs in its converter, the second waits for it: neither outlives the interrupt."""
-    told: list[str] = []
-
-    def watch(event: ProgressEvent) -> None:
-        told.append(event.detail)
-        if event.detail.startswith("grandchild"):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    known = tuple(item for item in bench.request.known_classes if item.name == "x86-onnxruntime")
-    second = replace(known[0], name="second")
-    request = replace(
-        bench.request, precisions=BOTH, classes=("x86-onnxruntime", "second"), known_classes=(*known, second)
-    )
-    with pytest.raises(KeyboardInterrupt):
-        build(request, watch, SystemClock(), rogue("hang"))
-    assert bench.leftovers() == []
-    sleepers = [detail for detail in told if detail.startswith("grandchild")]
-    assert all(not _alive(int(detail.split()[1])) for detail in sleepers)
 
 
 def test_the_memory_of_a_group_is_seen() -> None:
