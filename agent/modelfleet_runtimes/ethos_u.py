@@ -13,14 +13,15 @@ import ctypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
-from modelfleet_core.release.contract import InputContract
 
-from .port import NO_OPTIONS, Session
-from .registry import installed_version, missing
+from .plugin import Opening, Plugin
+
+if TYPE_CHECKING:
+    from .session import Engine
 
 DELEGATE = "libethosu_delegate.so"
 _LIBRARY = re.compile(r"\.so(\.\d+)*$")
@@ -30,46 +31,29 @@ _ENTRY_POINT = "tflite_plugin_create_delegate"
 
 
 @dataclass(frozen=True, slots=True)
-class EthosU:
+class EthosU(Plugin):
     """The plug-in `ethos-u`."""
 
     name: str = "ethos-u"
     package: str = "ai-edge-litert"
     extra: str = "litert"
     formats: tuple[str, ...] = (".tflite",)
+    knows: tuple[str, ...] = ("delegate",)
 
-    def version(self) -> str | None:
-        """See `port.Runtime.version`."""
-        return installed_version(self.package)
-
-    def open(
-        self,
-        folder: Path,
-        entry: str,
-        contract: InputContract,
-        threads: int = 1,
-        options: Mapping[str, str] = NO_OPTIONS,
-    ) -> Session:
-        """See `port.Runtime.open`.
+    def load(self, opening: Opening) -> Engine:
+        """See `Plugin.load`.
 
         Raises:
             WorldError: MF-4057, the delegate is not there or is none.
         """
-        from .session import BoundSession, entry_path, load_failed, refuse_options
         from .tflite_engine import SignatureEngine
-        from .tflite_file import NotTflite, read_tflite
+        from .tflite_file import read_tflite
 
-        path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, ("delegate",), self.name)
-        try:
-            read_tflite(path.read_bytes())
-        except NotTflite as error:
-            raise load_failed(path, self.name, error) from error
-        try:
+        with self.loading(opening.path):
+            read_tflite(opening.path.read_bytes())
+        with self.importing():
             from ai_edge_litert.interpreter import Interpreter, load_delegate
-        except ImportError as error:
-            raise missing(self) from error
-        library = delegate_library(options)
+        library = delegate_library(opening.options)
         try:
             # First by hand: LiteRT's own object for a library that is none fails once more when it is freed.
             getattr(ctypes.CDLL(library), _ENTRY_POINT)
@@ -81,15 +65,14 @@ class EthosU:
                 expected="the Ethos-U delegate of the board's system image",
                 todo="install it, or name its file by the class option `delegate` and rebuild the release",
             ) from error
-        try:
-            interpreter = Interpreter(
-                model_path=str(path), num_threads=threads, experimental_delegates=[delegate]
+        with self.loading(opening.path):
+            return SignatureEngine(
+                Interpreter(
+                    model_path=str(opening.path),
+                    num_threads=opening.threads,
+                    experimental_delegates=[delegate],
+                )
             )
-            interpreter.allocate_tensors()
-            engine = SignatureEngine(interpreter)
-        except Exception as error:  # the library raises ValueError and RuntimeError
-            raise load_failed(path, self.name, error) from error
-        return BoundSession(engine, contract, f"{self.name} with {entry}")
 
 
 def delegate_library(options: Mapping[str, str]) -> str:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
-from modelfleet_core.release.contract import InputContract
 
 from . import executorch_worker as worker
-from .port import NO_OPTIONS, Runtime, Session
-from .registry import installed_version, missing
+from .plugin import Opening, Plugin
+from .port import Runtime
+from .registry import missing
 
 if TYPE_CHECKING:
     from .binding import PhysicalArray
+    from .session import Engine
 
 _IDENTIFIER = b"ET"
 _HEADER = 8
@@ -31,7 +31,7 @@ _WORKER = Path(worker.__file__)
 
 
 @dataclass(frozen=True, slots=True)
-class ExecuTorch:
+class ExecuTorch(Plugin):
     """The plug-in `executorch`; `python`: the interpreter that has the library, None = this one."""
 
     name: str = "executorch"
@@ -39,10 +39,6 @@ class ExecuTorch:
     extra: str = "executorch"
     formats: tuple[str, ...] = (".pte",)
     python: Path | None = None
-
-    def version(self) -> str | None:
-        """See `port.Runtime.version`."""
-        return installed_version(self.package)
 
     def elsewhere(self, python: Path) -> Runtime:
         """See `port.Movable.elsewhere`."""
@@ -59,20 +55,11 @@ class ExecuTorch:
             todo="pip install torch",
         )
 
-    def open(
-        self,
-        folder: Path,
-        entry: str,
-        contract: InputContract,
-        threads: int = 1,
-        options: Mapping[str, str] = NO_OPTIONS,
-    ) -> Session:
-        """See `port.Runtime.open`."""
-        from .session import BoundSession, Engine, entry_path, load_failed, refuse_options
+    def load(self, opening: Opening) -> Engine:
+        """See `Plugin.load`."""
+        from .session import load_failed
 
-        path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, (), self.name)
-        engine: Engine
+        path = opening.path
         try:
             with path.open("rb") as file:
                 header = file.read(_HEADER)
@@ -80,14 +67,12 @@ class ExecuTorch:
             if header[4:6] != _IDENTIFIER:
                 raise ValueError("it is not an ExecuTorch program")
             if self.python is not None:
-                engine = _Elsewhere(self.python, path, threads)
-            else:
-                engine = _Here(worker.Program(str(path), threads))
+                return _Elsewhere(self.python, path, opening.threads)
+            return _Here(worker.Program(str(path), opening.threads))
         except ImportError as error:
             raise self._lacks(error) from error
         except Exception as error:  # the library raises RuntimeError and its own classes
             raise load_failed(path, self.name, error) from error
-        return BoundSession(engine, contract, f"{self.name} with {entry}")
 
 
 def _named(inputs: int, outputs: int) -> tuple[list[frozenset[str]], list[frozenset[str]]]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelfleet_core.release.contract import InputContract
 
-from .port import NO_OPTIONS, Session
-from .registry import installed_version, missing
+from .plugin import Opening, Plugin
 
 if TYPE_CHECKING:
     from .binding import PhysicalArray
+    from .session import Engine
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxRuntime:
+class OnnxRuntime(Plugin):
     """The plug-in `onnxruntime`."""
 
     name: str = "onnxruntime"
@@ -25,41 +23,22 @@ class OnnxRuntime:
     extra: str = "onnxruntime"
     formats: tuple[str, ...] = (".onnx",)
 
-    def version(self) -> str | None:
-        """See `port.Runtime.version`."""
-        return installed_version(self.package)
-
-    def open(
-        self,
-        folder: Path,
-        entry: str,
-        contract: InputContract,
-        threads: int = 1,
-        options: Mapping[str, str] = NO_OPTIONS,
-    ) -> Session:
-        """See `port.Runtime.open`."""
-        from .session import BoundSession, entry_path, load_failed, refuse_options
-
-        path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, (), self.name)
-        try:
+    def load(self, opening: Opening) -> Engine:
+        """See `Plugin.load`."""
+        with self.importing():
             import onnxruntime
-        except ImportError as error:
-            raise missing(self) from error
         settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = threads
+        settings.intra_op_num_threads = opening.threads
         settings.inter_op_num_threads = 1
         settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         # Spinning threads would steal the time of the other processes of a small device.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.log_severity_level = 3
-        try:
+        with self.loading(opening.path):
             session = onnxruntime.InferenceSession(
-                str(path), sess_options=settings, providers=["CPUExecutionProvider"]
+                str(opening.path), sess_options=settings, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # the library raises many unrelated classes
-            raise load_failed(path, self.name, error) from error
-        return BoundSession(SessionEngine(session, contract), contract, f"{self.name} with {entry}")
+        return SessionEngine(session, opening.contract)
 
 
 class SessionEngine:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import CallerError, WorldError
-from modelfleet_core.release.contract import InputContract
 
-from .port import NO_OPTIONS, Session
-from .registry import installed_version, missing
+from .plugin import Opening, Plugin
 
 if TYPE_CHECKING:
     from .binding import PhysicalArray
+    from .session import Engine
 
 DEVICE = r"CPU|(?:GPU|NPU)(?:\.[0-9])?"
 """Names of devices that may be named, as a regular expression."""
@@ -30,49 +27,35 @@ PRECISIONS = ("f32", "f16", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
-class OpenVino:
+class OpenVino(Plugin):
     """The plug-in `openvino`."""
 
     name: str = "openvino"
     package: str = "openvino"
     extra: str = "openvino"
     formats: tuple[str, ...] = (".xml",)
+    knows: tuple[str, ...] = ("device", "inferencePrecision")
 
-    def version(self) -> str | None:
-        """See `port.Runtime.version`."""
-        return installed_version(self.package)
+    def load(self, opening: Opening) -> Engine:
+        """See `Plugin.load`.
 
-    def open(
-        self,
-        folder: Path,
-        entry: str,
-        contract: InputContract,
-        threads: int = 1,
-        options: Mapping[str, str] = NO_OPTIONS,
-    ) -> Session:
-        """See `port.Runtime.open`."""
-        from .session import BoundSession, entry_path, load_failed, refuse_options
-
-        path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, ("device", "inferencePrecision"), self.name)
+        Raises:
+            WorldError: MF-4051, the device is not there.
+        """
+        options = opening.options
         device, precision = options.get("device", "CPU"), options.get("inferencePrecision", "f32")
         _check(device, precision)
         silence_telemetry()
-        try:
+        with self.importing():
             import openvino
-        except ImportError as error:
-            raise missing(self) from error
         core = openvino.Core()
         _check_there(device, core.available_devices)
-        try:
+        with self.loading(opening.path):
             compiled = core.compile_model(
-                core.read_model(str(path)), device, _settings(device, precision, threads)
+                core.read_model(str(opening.path)), device, _settings(device, precision, opening.threads)
             )
             _check_pinned(compiled, device, precision)
-            engine = _Engine(compiled, openvino)
-        except Exception as error:  # the library raises RuntimeError and its own classes
-            raise load_failed(path, self.name, error) from error
-        return BoundSession(engine, contract, f"{self.name} with {entry}")
+            return _Engine(compiled, openvino)
 
 
 def _check(device: str, precision: str) -> None:

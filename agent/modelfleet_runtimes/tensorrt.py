@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from modelfleet_core.error_codes import Code
-from modelfleet_core.errors import ModelfleetError, WorldError
+from modelfleet_core.errors import WorldError
 from modelfleet_core.release.contract import InputContract
 from modelfleet_core.release.engine_spec import ENGINE_SPEC_NAME, MAX_SPEC_BYTES, EngineSpec
 from modelfleet_core.release.matching import version_key
 from modelfleet_core.wire import codec
 
 from .engine_cache import EngineCache, EngineKey, Make, file_digest
-from .port import NO_OPTIONS, Runtime, Session
+from .plugin import Opening, Plugin
+from .port import Runtime
 from .registry import installed_version, missing
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class EngineMaker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TensorRt:
+class TensorRt(Plugin):
     """The plug-in `tensorrt`.
 
     Attributes:
@@ -100,31 +101,19 @@ class TensorRt:
         """See `port.KeepsEngines.with_engines`."""
         return replace(self, engines=folder)
 
-    def open(
-        self,
-        folder: Path,
-        entry: str,
-        contract: InputContract,
-        threads: int = 1,
-        options: Mapping[str, str] = NO_OPTIONS,
-    ) -> Session:
-        """See `port.Runtime.open`.
+    def load(self, opening: Opening) -> Engine:
+        """See `Plugin.load`.
 
         Raises:
             WorldError: MF-4052, the version is outside the spec's range; MF-4053, TensorRT cannot build the
                 engine; MF-4051, there is no GPU that it can use.
         """
-        from .session import BoundSession, entry_path, load_failed, refuse_options
-
-        path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, (), self.name)
-        try:
-            spec, spec_digest = read_spec(folder)
+        path = opening.path
+        with self.loading(path):
+            spec, spec_digest = read_spec(path.parent)
             model_digest = file_digest(path)
-            if (entry, model_digest) != (spec.model, spec.model_sha256):
-                raise ValueError(f"{ENGINE_SPEC_NAME} is of another model than {entry}")
-        except (OSError, ValueError, ModelfleetError) as error:
-            raise load_failed(path, self.name, error) from error
+            if (path.name, model_digest) != (spec.model, spec.model_sha256):
+                raise ValueError(f"{ENGINE_SPEC_NAME} is of another model than {path.name}")
         maker = self.maker or _maker(self)
         target = _target(maker)
         check_version(target.tensorrt, spec)
@@ -139,13 +128,10 @@ class TensorRt:
                 raise build_failed(path, error) from error
 
         def load(place: Path) -> Engine:
-            try:
-                return maker.load(path, spec, place, contract)
-            except Exception as error:  # TensorRT and ONNX Runtime raise many unrelated classes
-                raise load_failed(path, self.name, error) from error
+            with self.loading(path):
+                return maker.load(path, spec, place, opening.contract)
 
-        engine = self._engine(key, make, load)
-        return BoundSession(engine, contract, f"{self.name} with {entry}")
+        return self._engine(key, make, load)
 
     def _engine(self, key: EngineKey, make: Make, load: Callable[[Path], Engine]) -> Engine:
         # A cache that cannot be written costs time at the next start, and is no reason to serve nothing.

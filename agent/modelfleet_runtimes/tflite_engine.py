@@ -8,9 +8,10 @@ from .binding import PhysicalArray
 
 
 class SignatureEngine:
-    """An allocated `Interpreter`; tensors are named by the file's only signature."""
+    """An `Interpreter`, which is allocated here; tensors are named by the file's only signature."""
 
     def __init__(self, interpreter: Any) -> None:
+        interpreter.allocate_tensors()
         self._interpreter: Any = interpreter
         runner = interpreter.get_signature_runner()
         self._inputs = {name: int(item["index"]) for name, item in runner.get_input_details().items()}

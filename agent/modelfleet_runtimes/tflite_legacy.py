@@ -8,24 +8,21 @@ constant, without an error; every other form was measured right (ADR 0004).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfleet_core.error_codes import Code
 from modelfleet_core.errors import WorldError
-from modelfleet_core.release.contract import InputContract
 
-from .port import NO_OPTIONS, Session
-from .registry import installed_version, missing
+from .plugin import Opening, Plugin
 
 if TYPE_CHECKING:
+    from .session import Engine
     from .tflite_file import TfliteFile
 
 
 @dataclass(frozen=True, slots=True)
-class TfliteLegacy:
+class TfliteLegacy(Plugin):
     """The plug-in `tflite-legacy`."""
 
     name: str = "tflite-legacy"
@@ -33,53 +30,30 @@ class TfliteLegacy:
     extra: str = "tflite-legacy"
     formats: tuple[str, ...] = (".tflite",)
 
-    def version(self) -> str | None:
-        """See `port.Runtime.version`."""
-        return installed_version(self.package)
-
-    def open(
-        self,
-        folder: Path,
-        entry: str,
-        contract: InputContract,
-        threads: int = 1,
-        options: Mapping[str, str] = NO_OPTIONS,
-    ) -> Session:
-        """See `port.Runtime.open`.
+    def load(self, opening: Opening) -> Engine:
+        """See `Plugin.load`.
 
         Raises:
             WorldError: MF-4058, the file has a form that this runtime answers with garbage.
         """
-        from .session import BoundSession, entry_path, load_failed, refuse_options
         from .tflite_engine import SignatureEngine
-        from .tflite_file import NotTflite, read_tflite
+        from .tflite_file import read_tflite
 
-        path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, (), self.name)
-        try:
+        with self.loading(opening.path):
             # Before the library is looked for: a wrong file is wrong everywhere.
-            output = garbage(read_tflite(path.read_bytes()))
-        except NotTflite as error:
-            raise load_failed(path, self.name, error) from error
+            output = garbage(read_tflite(opening.path.read_bytes()))
         if output is not None:
             raise WorldError(
                 Code.VARIANT_GARBAGE,
-                f"{path.name} has a fully connected operator {output!r} with per-channel int8 weights and "
-                f"float activations, which {self.package} answers with garbage",
+                f"{opening.path.name} has a fully connected operator {output!r} with per-channel int8 "
+                f"weights and float activations, which {self.package} answers with garbage",
                 expected="fp32, or int8 in weights and activations",
                 todo="build the class with the optimizer tflite-legacy; LiteRT runs this file correctly",
             )
-        try:
+        with self.importing():
             from tflite_runtime.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise missing(self) from error
-        try:
-            interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            interpreter.allocate_tensors()
-            engine = SignatureEngine(interpreter)
-        except Exception as error:  # the library raises ValueError and RuntimeError
-            raise load_failed(path, self.name, error) from error
-        return BoundSession(engine, contract, f"{self.name} with {entry}")
+        with self.loading(opening.path):
+            return SignatureEngine(Interpreter(model_path=str(opening.path), num_threads=opening.threads))
 
 
 def garbage(file: TfliteFile) -> str | None:

@@ -5,25 +5,21 @@ No runtime of devices: microcontrollers run the same file in firmware. The only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelfleet_core.release.contract import InputContract
-
-from .port import NO_OPTIONS, Session
-from .registry import installed_version, missing
+from .plugin import Opening, Plugin
 
 if TYPE_CHECKING:
     from .binding import PhysicalArray
+    from .session import Engine
     from .tflite_file import TfliteFile
 
 _MAX_ARENA_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
-class TfliteMicro:
+class TfliteMicro(Plugin):
     """The plug-in `tflm`."""
 
     name: str = "tflm"
@@ -31,36 +27,17 @@ class TfliteMicro:
     extra: str = "tflm"
     formats: tuple[str, ...] = (".tflite",)
 
-    def version(self) -> str | None:
-        """See `port.Runtime.version`."""
-        return installed_version(self.package)
-
-    def open(
-        self,
-        folder: Path,
-        entry: str,
-        contract: InputContract,
-        threads: int = 1,
-        options: Mapping[str, str] = NO_OPTIONS,
-    ) -> Session:
-        """See `port.Runtime.open`; `threads` means nothing here, a microcontroller has one."""
-        from .session import BoundSession, entry_path, load_failed, refuse_options
+    def load(self, opening: Opening) -> Engine:
+        """See `Plugin.load`; `threads` means nothing here, a microcontroller has one."""
         from .tflite_file import read_tflite
 
-        path = entry_path(folder, entry, self.formats, self.name)
-        refuse_options(options, (), self.name)
-        try:
+        with self.importing():
             from tflite_micro.python.tflite_micro import runtime
-        except ImportError as error:
-            raise missing(self) from error
-        try:
-            data = path.read_bytes()
+        with self.loading(opening.path):
+            data = opening.path.read_bytes()
             # First, for the library follows the offsets of a damaged file out of it.
             file = read_tflite(data)
-            engine = _Engine(runtime.Interpreter.from_bytes(data, arena_size=arena_room(file)), file)
-        except Exception as error:  # the library raises ValueError and RuntimeError
-            raise load_failed(path, self.name, error) from error
-        return BoundSession(engine, contract, f"{self.name} with {entry}")
+            return _Engine(runtime.Interpreter.from_bytes(data, arena_size=arena_room(file)), file)
 
 
 def arena_room(file: TfliteFile) -> int:

@@ -14,6 +14,7 @@ from modelfleet_build.port import Converted, Recipe
 from modelfleet_build.progress import Happening
 from modelfleet_core.release.contract import BATCH, Layout, LogicalTensor
 from modelfleet_core.release.manifest import Precision
+from modelfleet_runtimes.registry import installed_version
 
 from .conftest import Bench
 
@@ -144,7 +145,10 @@ def test_a_second_build_takes_its_variants_from_the_cache(
         assert one.files == two.files
     assert known(second) == [True]
     # The parent's answers, which every variant is compared with, are of its runtime.
-    monkeypatch.setattr("modelfleet_runtimes.onnxruntime.installed_version", lambda package: "99.0")
+    monkeypatch.setattr(
+        "modelfleet_runtimes.plugin.installed_version",
+        lambda package: "99.0" if package == "onnxruntime" else installed_version(package),
+    )
     newer = bench.build(**changes, output=tmp_path / "out" / "newer")
     assert (cached(newer), known(newer)) == ([True], [False])
     for path in (tmp_path / "cache").rglob("model.tflite"):
