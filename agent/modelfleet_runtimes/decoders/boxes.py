@@ -15,8 +15,9 @@ from modelfleet_core.release.contract import LogicalTensor
 from ..binding import FloatArray
 from .corners import FORMS, UNITS, to_pixels
 from .geometry import suppress
+from .kind import Kind
 from .parameters import Limits, Reader, image_size, taken, unfit
-from .port import Detections, Parameters, Tensors
+from .port import Detections, Tensors
 
 NAME = "boxes"
 # The model has suppressed already.
@@ -60,23 +61,6 @@ class PlainBoxes:
         return Detections(corners[kept], np.clip(scores[good][kept], 0.0, 1.0), classes[kept])
 
 
-@dataclass(frozen=True, slots=True)
-class PlainBoxesPlugin:
-    """The plug-in."""
-
-    name: str = NAME
-
-    def settle(self, given: Parameters, inputs: Tensors, outputs: Tensors) -> Parameters:
-        """See `DecoderPlugin.settle`."""
-        reader = Reader(self.name, given)
-        _read(reader, inputs, outputs)
-        return reader.settled
-
-    def open(self, parameters: Parameters, inputs: Tensors, outputs: Tensors) -> PlainBoxes:
-        """See `DecoderPlugin.open`."""
-        return _read(Reader(self.name, parameters), inputs, outputs)
-
-
 def _read(reader: Reader, inputs: Tensors, outputs: Tensors) -> PlainBoxes:
     image = image_size(reader.plugin, inputs)
     boxes = reader.output("boxes", "boxes", outputs)
@@ -105,4 +89,4 @@ def _read(reader: Reader, inputs: Tensors, outputs: Tensors) -> PlainBoxes:
     return decoder
 
 
-plugin = PlainBoxesPlugin()
+plugin = Kind(NAME, _read)

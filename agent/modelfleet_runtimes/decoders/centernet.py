@@ -19,8 +19,9 @@ from modelfleet_core.release.contract import LogicalTensor
 
 from ..binding import FloatArray
 from .geometry import suppress
+from .kind import Kind
 from .parameters import Limits, Reader, image_size, taken, unfit
-from .port import Detections, Parameters, Tensors
+from .port import Detections, Tensors
 
 NAME = "centernet"
 _SIZE_UNIT = 32.0
@@ -78,23 +79,6 @@ class CenterNet:
         return Detections(boxes[kept], np.clip(scores[kept], 0.0, 1.0), np.asarray(classes[kept], np.int64))
 
 
-@dataclass(frozen=True, slots=True)
-class CenterNetPlugin:
-    """The plug-in."""
-
-    name: str = NAME
-
-    def settle(self, given: Parameters, inputs: Tensors, outputs: Tensors) -> Parameters:
-        """See `DecoderPlugin.settle`."""
-        reader = Reader(self.name, given)
-        _read(reader, inputs, outputs)
-        return reader.settled
-
-    def open(self, parameters: Parameters, inputs: Tensors, outputs: Tensors) -> CenterNet:
-        """See `DecoderPlugin.open`."""
-        return _read(Reader(self.name, parameters), inputs, outputs)
-
-
 def _read(reader: Reader, inputs: Tensors, outputs: Tensors) -> CenterNet:
     image = image_size(reader.plugin, inputs)
     heatmap = reader.output("heatmap", "heatmap", outputs)
@@ -120,4 +104,4 @@ def _read(reader: Reader, inputs: Tensors, outputs: Tensors) -> CenterNet:
     return decoder
 
 
-plugin = CenterNetPlugin()
+plugin = Kind(NAME, _read)

@@ -15,8 +15,9 @@ from modelfleet_core.release.contract import LogicalTensor
 from ..binding import FloatArray
 from .corners import UNITS, to_pixels
 from .geometry import suppress
+from .kind import Kind
 from .parameters import Limits, Reader, image_size, taken, unfit
-from .port import Detections, Parameters, Tensors
+from .port import Detections, Tensors
 
 NAME = "yolo"
 _IOU_THRESHOLD = 0.45
@@ -69,23 +70,6 @@ class Yolo:
         return Detections(corners[kept], np.clip(scores[good][kept], 0.0, 1.0), classes[kept])
 
 
-@dataclass(frozen=True, slots=True)
-class YoloPlugin:
-    """The plug-in."""
-
-    name: str = NAME
-
-    def settle(self, given: Parameters, inputs: Tensors, outputs: Tensors) -> Parameters:
-        """See `DecoderPlugin.settle`."""
-        reader = Reader(self.name, given)
-        _read(reader, inputs, outputs)
-        return reader.settled
-
-    def open(self, parameters: Parameters, inputs: Tensors, outputs: Tensors) -> Yolo:
-        """See `DecoderPlugin.open`."""
-        return _read(Reader(self.name, parameters), inputs, outputs)
-
-
 def _read(reader: Reader, inputs: Tensors, outputs: Tensors) -> Yolo:
     image = image_size(reader.plugin, inputs)
     if len(outputs) != 1 and "output" not in reader.given:
@@ -115,4 +99,4 @@ def _read(reader: Reader, inputs: Tensors, outputs: Tensors) -> Yolo:
     return decoder
 
 
-plugin = YoloPlugin()
+plugin = Kind(NAME, _read)
