@@ -115,7 +115,7 @@ def control(
         left = max(0.0, begun + seconds - clock.monotonic())
         found = attempts.sensitivities(_SEARCH_SHARE * left) if left > 0 else None
         if found is not None:
-            tell(f"measured {len(found.found)} of {found.groups} values by what their protection gains")
+            tell(_measured(found))
             for recipe in protections(settings, found, operators):
                 if search.late or search.try_nearer(recipe):
                     break
@@ -134,6 +134,11 @@ def protections(settings: Recipe, found: Sensitivities, operators: int) -> Itera
         if count >= len(worth):
             return
         count *= 2
+
+
+def _measured(found: Sensitivities) -> str:
+    told = f"measured {len(found.found)} of {found.groups} values by what their protection gains"
+    return f"{told}; {found.refused} cannot be left in float ({found.reason})" if found.refused else told
 
 
 def _operators_of(values: list[Sensitivity]) -> tuple[str, ...]:

@@ -138,6 +138,14 @@ def test_a_worse_variant_never_replaces_a_better_one() -> None:
     assert run(paper).best.loss == 2.0
 
 
+def test_what_could_not_be_tried_is_told() -> None:
+    found = replace(suffering(0.9), groups=3, refused=2, reason="c: no such exclusion")
+    told: list[str] = []
+    paper = Paper({"minmax": 0.5}, {"minmax": 7.0}, found)
+    control(paper.variant(INT8), (), paper, paper.clock, 100.0, OPERATORS, told.append)
+    assert any("measured 1 of 3" in line and "2 cannot be left in float (c: no" in line for line in told)
+
+
 @given(st.lists(st.floats(0, 1), max_size=30), st.integers(1, 40))
 def test_protections_grow_and_leave_most_of_the_model_quantized(errors: list[float], operators: int) -> None:
     found = Sensitivities(

@@ -212,12 +212,16 @@ class Sensitivities:
     Attributes:
         baseline: Relative RMS error of the outputs with everything quantized.
         found: From the largest gain to the least.
-        groups: How many there are; more than `found` where time was up.
+        groups: How many there are; more than `found` and `refused` where time was up.
+        refused: How many the quantizer could not leave in float.
+        reason: Of the last of these.
     """
 
     baseline: float
     found: tuple[Sensitivity, ...]
     groups: int
+    refused: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

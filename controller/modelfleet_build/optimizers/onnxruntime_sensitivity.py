@@ -62,6 +62,7 @@ def sensitivities(job: SensitivityJob, clock: Clock, tell: Tell) -> Sensitivitie
         ) from error
     groups = list(groups_of(onnx.load(str(prepared))))
     measured: list[Sensitivity] = []
+    refused, reason = 0, ""
     told = clock.monotonic()
     for value, nodes in groups:
         now = clock.monotonic()
@@ -72,10 +73,12 @@ def sensitivities(job: SensitivityJob, clock: Clock, tell: Tell) -> Sensitivitie
             tell(f"{len(measured)} of {len(groups)} values measured")
         try:
             answers = _answers(_quantised(prepared, found, nodes), tuning)
-        except Exception:  # an exclusion that the quantizer cannot do is no candidate
+        except Exception as error:  # an exclusion that the quantizer cannot do is no candidate
+            refused, reason = refused + 1, f"{value}: {' '.join(str(error).split())[:200]}"
             continue
         measured.append(Sensitivity(value, nodes, _error(answers, expected)))
-    return Sensitivities(baseline, tuple(sorted(measured, key=lambda item: item.error)), len(groups))
+    best_first = tuple(sorted(measured, key=lambda item: item.error))
+    return Sensitivities(baseline, best_first, len(groups), refused, reason)
 
 
 def groups_of(model: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
