@@ -60,6 +60,10 @@ _COMMON = (
     "platform_python_implementation == 'CPython'",
     "(sys_platform == 'darwin' or sys_platform == 'linux')",
 )
+_COMPILE = (
+    *("pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"),
+    *("--no-annotate", "--no-header"),
+)
 FOREIGN = re.compile(r"https?://|^-|file:|/", re.MULTILINE)
 
 
@@ -81,17 +85,7 @@ def resolve(uv: str, options: list[str], upgrade: bool, name: str, folder: Path)
     current = FOLDER / name
     if current.exists() and not upgrade:
         shutil.copy(current, out)  # uv prefers the versions it finds there
-    command = [
-        uv,
-        "pip",
-        "compile",
-        "--quiet",
-        "--universal",
-        "--generate-hashes",
-        "--python-version",
-        "3.11",
-    ]
-    command += ["--no-annotate", "--no-header", *options, "-o", str(out), str(ROOT / "pyproject.toml")]
+    command = [uv, *_COMPILE, *options, "-o", str(out), str(ROOT / "pyproject.toml")]
     if name != "dev.txt":
         command += ["-c", str(FOLDER / "dev.txt")]
     subprocess.run(command, check=True, cwd=ROOT)
@@ -121,17 +115,7 @@ def resolve_isolated(uv: str, name: str, upgrade: bool, folder: Path) -> str:
     current = ISOLATED_FOLDER / f"{name}.txt"
     if current.exists() and not upgrade:
         shutil.copy(current, out)
-    command = [
-        uv,
-        "pip",
-        "compile",
-        "--quiet",
-        "--universal",
-        "--generate-hashes",
-        "--python-version",
-        "3.11",
-    ]
-    command += ["--no-annotate", "--no-header", "-o", str(out), str(source)]
+    command = [uv, *_COMPILE, "-o", str(out), str(source)]
     subprocess.run(command, check=True, cwd=ROOT)
     text = kept(tidy(out.read_text()), names)
     if found := FOREIGN.search(text):
